@@ -1,0 +1,102 @@
+"""Identities and fingerprints: canonical ids, idempotency keys, write hashes, row and payload hashes.
+
+Everything here is stable over releases, machines and library versions: only BLAKE2b and XXH3 of bytes that this
+module lays out itself (the hashes of polars and pandas change between versions and are never stored).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import polars as pl
+import xxhash
+
+_ID_BYTES = 16
+"""128 bits: 26 characters of base32; two equal ids among a billion have odds below 10^-20."""
+_KEY_BYTES = 24
+"""192 bits, 48 hex characters: well inside the 100 characters that connectors may rely on."""
+_UNIT = "\x1f"
+"""Between parts. Not enough alone (a value may hold it), so every value also carries its length."""
+
+
+def _digest(parts: Iterable[str], size: int) -> bytes:
+    """BLAKE2b of parts that cannot run into each other: each is preceded by its length in bytes."""
+    state = hashlib.blake2b(digest_size=size)
+    for part in parts:
+        data = part.encode()
+        state.update(b"%d:" % len(data))
+        state.update(data)
+    return state.digest()
+
+
+def canonical_id(entity: str, system: str, stream: str, source_id: str, salt: int = 0) -> str:
+    """The id of the golden record that this source record founds: `cus_` and 26 characters of base32.
+
+    Deterministic, so a run that was killed and repeated gives the same id. `salt` counts up when a record that was
+    split off must found a second golden record.
+    """
+    digest = _digest((entity, system, stream, source_id, str(salt)), _ID_BYTES)
+    text = base64.b32encode(digest).decode().rstrip("=").lower()
+    return f"{entity[:3].lower()}_{text}"
+
+
+def canonical_ids(entity: str, frame: pl.DataFrame, salt: int = 0) -> pl.Series:
+    """`canonical_id` for each row of frame(system, stream, source_id); a String series named `canonical_id`."""
+    rows = zip(frame["system"], frame["stream"], frame["source_id"], strict=True)
+    return pl.Series("canonical_id", [canonical_id(entity, *row, salt) for row in rows], dtype=pl.String)
+
+
+def create_key(system: str, stream: str, canonical_id: str) -> str:
+    """The idempotency key of a create: without version, so that no second create is ever keyed anew (DESIGN 9.11)."""
+    return _digest(("create", system, stream, canonical_id), _KEY_BYTES).hex()
+
+
+def update_key(system: str, stream: str, canonical_id: str, version: int, payload: str, op: str = "update") -> str:
+    """The idempotency key of any later write: the same for every attempt of the same version and payload."""
+    return _digest((op, system, stream, canonical_id, str(version), payload), _KEY_BYTES).hex()
+
+
+def write_hash(entity: str, system: str, stream: str, canonical_id: str, op: str, payload: str) -> str:
+    """What an approval or a stored plan names: 64 hex characters of one write's whole meaning (DESIGN 9.13, 9.14).
+
+    payload: the JSON text exactly as it will be sent ("" for an archive or delete).
+    """
+    return _digest((entity, system, stream, canonical_id, op, payload), 32).hex()
+
+
+def set_hash(write_hashes: Iterable[str]) -> str:
+    """One hash for a set of writes, whatever their order: what a hold as a whole is approved by."""
+    return _digest(sorted(write_hashes), 32).hex()
+
+
+def value_hashes(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
+    """One signed 64-bit XXH3 per row over the named columns; an Int64 series named `value_hash`.
+
+    Columns count by name, in sorted order, and nulls are left out: neither a new order of columns nor a new column
+    that is still empty changes a hash, while null and "" stay different.
+    """
+    parts = [
+        pl.concat_str(
+            pl.lit(f"{name}{_UNIT}"), pl.col(name).str.len_bytes().cast(pl.String), pl.lit(":"), pl.col(name)
+        ).fill_null("")
+        for name in sorted(columns)
+    ]
+    if not parts:
+        return pl.Series("value_hash", [_signed(b"")] * frame.height, dtype=pl.Int64)
+    texts = frame.select(pl.concat_str(parts).alias("text"))["text"].to_list()
+    digest = xxhash.xxh3_64_intdigest
+    unsigned = pl.Series("value_hash", [digest(text) for text in texts], dtype=pl.UInt64)
+    return unsigned.reinterpret(signed=True)
+
+
+def raw_hashes(payloads: Sequence[bytes]) -> list[int]:
+    """The signed 64-bit XXH3 of each payload's bytes, in order: fits a PostgreSQL bigint."""
+    digest = xxhash.xxh3_64_intdigest
+    return pl.Series([digest(p) for p in payloads], dtype=pl.UInt64).reinterpret(signed=True).to_list()
+
+
+def _signed(data: bytes) -> int:
+    value = xxhash.xxh3_64_intdigest(data)
+    return value - 2**64 if value >= 2**63 else value
