@@ -1,14 +1,14 @@
 """What a connector is: roles as protocols, records as columns, and errors that say what to do next.
 
-    ConnectorError
-    ├── Transient(wait_seconds)      try again after a while: connection, deadline, 502/503/504
-    │   └── RateLimited(wait_seconds)  the system asks us to slow down; never counts as an attempt
-    ├── Ambiguous                    the request may have happened: look before any second create
-    ├── SystemFault                  the system answers, but not as itself (500s, HTML for JSON): stop its lane
-    ├── AuthFailed                   credentials or scope refused: a person must act
-    ├── Unreachable                  the address cannot be had: name, network, refused by the allowlist
-    ├── Misdeclared                  what the landscape says of the system is wrong (stream, field, URL)
-    └── Rejected(field, reason)      this one record was refused; the rest goes on
+ConnectorError
+├── Transient(wait_seconds)      try again after a while: connection, deadline, 502/503/504
+│   └── RateLimited(wait_seconds)  the system asks us to slow down; never counts as an attempt
+├── Ambiguous                    the request may have happened: look before any second create
+├── SystemFault                  the system answers, but not as itself (500s, HTML for JSON): stop its lane
+├── AuthFailed                   credentials or scope refused: a person must act
+├── Unreachable                  the address cannot be had: name, network, refused by the allowlist
+├── Misdeclared                  what the landscape says of the system is wrong (stream, field, URL)
+└── Rejected(field, reason)      this one record was refused; the rest goes on
 """
 
 from __future__ import annotations
