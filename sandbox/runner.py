@@ -1,0 +1,240 @@
+"""Bring the sandbox up: seed it once, serve all HTTP systems from one process, and say where everything is.
+
+From the command line `python -m sandbox up`; from tests and the demo `start(...)`, which runs that command and waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import uvicorn
+
+from sandbox import hubspot, legacy, slack, xero
+from sandbox.plane import Plane, TransportProtocol
+from sandbox.seed import World, build_world
+from sandbox.store import Store
+from sandbox.workbook import write_people, write_prices
+
+DEFAULT_PORTS = {"crm": 9401, "accounting": 9402, "slack": 9403}
+TENANT_ID = "5b7f0c52-2a9e-4d1b-9c57-c0c0cd5a4d01"
+TOKENS = {"crm": "pat-sandbox-crm", "accounting": "sandbox-ledger-token", "slack": "xoxb-sandbox"}
+WEBHOOK_SECRET = "sandboxInboxSecret"
+READY_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Where:
+    """Addresses, secrets and paths of a running sandbox."""
+
+    crm_url: str
+    accounting_url: str
+    slack_url: str
+    slack_webhook: str
+    legacy_url: str
+    workbook_dir: str
+    state_dir: str
+    truth_path: str
+    tenant_id: str
+    tokens: dict[str, str]
+
+
+def seed_state(state_dir: Path, database_url: str | None, seed: int, scale: float) -> None:
+    """Fill what was not filled before; a state that exists is left alone."""
+    state_dir.mkdir(parents=True, exist_ok=True)
+    truth_path = state_dir / "truth.json"
+    is_legacy_due = database_url is not None and not legacy.is_seeded(database_url)
+    if truth_path.exists() and not is_legacy_due:
+        return
+    known = json.loads(truth_path.read_text()) if truth_path.exists() else None
+    world = build_world(known["seed"], known["scale"]) if known else build_world(seed, scale)
+    if is_legacy_due and database_url is not None:
+        legacy.create(database_url, world.legacy)
+    if known is None:
+        _seed_files(state_dir, world)
+        partial = truth_path.with_suffix(".part")
+        partial.write_text(json.dumps(world.truth, indent=1, default=str))
+        partial.rename(truth_path)
+
+
+def _seed_files(state_dir: Path, world: World) -> None:
+    ids = {"companies": "id", **xero.ID_FIELD}
+    for system, streams in (("crm", world.crm), ("accounting", world.accounting)):
+        for leftover in state_dir.glob(f"{system}.sqlite*"):
+            leftover.unlink()
+        store = Store(state_dir / f"{system}.sqlite")
+        with store.transaction():
+            for stream, docs in streams.items():
+                key = "id" if system == "crm" else ids[stream]
+                store.put_many(stream, [(doc[key], doc) for doc in docs])
+        store.close()
+    books = state_dir / "workbooks"
+    books.mkdir(exist_ok=True)
+    write_prices(books / "prices.xlsx", world.workbook["prices"])
+    write_people(books / "contacts.xlsx", world.workbook["people"])
+
+
+def planes(state_dir: Path) -> dict[str, Plane]:
+    """The HTTP systems of a seeded state, by name."""
+    return {
+        "crm": hubspot.create_app(Store(state_dir / "crm.sqlite"), TOKENS["crm"]),
+        "accounting": xero.create_app(Store(state_dir / "accounting.sqlite"), TOKENS["accounting"], TENANT_ID),
+        "slack": slack.create_app(Store(state_dir / "slack.sqlite"), WEBHOOK_SECRET, TOKENS["slack"]),
+    }
+
+
+async def serve(state_dir: Path, database_url: str | None, ports: Mapping[str, int]) -> None:
+    """Serve until SIGTERM or SIGINT. Prints one line of JSON (`Where`) when every system answers."""
+    systems = planes(state_dir)
+    servers: dict[str, uvicorn.Server] = {}
+    found: dict[str, int] = {}
+    tasks = []
+    for name, plane in systems.items():
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named: no Nagle delay
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", ports[name]))
+        found[name] = listener.getsockname()[1]
+        config = uvicorn.Config(
+            plane, log_level="warning", access_log=False, lifespan="off", http=TransportProtocol, timeout_keep_alive=75
+        )
+        servers[name] = _Server(config)
+        tasks.append(asyncio.create_task(servers[name].serve([listener])))
+
+    def stop() -> None:
+        for server in servers.values():
+            server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    while not all(server.started for server in servers.values()):
+        await asyncio.sleep(0.01)
+    print(json.dumps(asdict(where(state_dir, database_url, found))), flush=True)
+    await asyncio.gather(*tasks)
+    for plane in systems.values():
+        plane.parts.store.close()
+
+
+class _Server(uvicorn.Server):
+    """A server among several on one loop: signals are handled once, for all of them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        """Leave the signals to `serve`."""
+        yield
+
+
+def where(state_dir: Path, database_url: str | None, ports: Mapping[str, int]) -> Where:
+    """Where everything of this sandbox is."""
+    slack_url = f"http://127.0.0.1:{ports['slack']}"
+    return Where(
+        crm_url=f"http://127.0.0.1:{ports['crm']}",
+        accounting_url=f"http://127.0.0.1:{ports['accounting']}",
+        slack_url=slack_url,
+        slack_webhook=f"{slack_url}/services/T000/B000/{WEBHOOK_SECRET}",
+        legacy_url=database_url or "",
+        workbook_dir=str(state_dir / "workbooks"),
+        state_dir=str(state_dir),
+        truth_path=str(state_dir / "truth.json"),
+        tenant_id=TENANT_ID,
+        tokens=dict(TOKENS),
+    )
+
+
+@dataclass(frozen=True)
+class Running(Where):
+    """A sandbox in a process of its own. Use it as a context manager, or call `stop`."""
+
+    process: subprocess.Popen[str]
+
+    def truth(self) -> dict[str, Any]:
+        """What is true about the seeded records; see `seed`."""
+        found: dict[str, Any] = json.loads(Path(self.truth_path).read_text())
+        return found
+
+    def stop(self, wait_seconds: float = 10.0) -> None:
+        """End the process; its state stays."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(wait_seconds)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+
+def start(
+    state_dir: Path | str,
+    database_url: str | None = None,
+    ports: Mapping[str, int] | None = None,
+    scale: float = 1.0,
+    seed: int = 7,
+) -> Running:
+    """Start the sandbox in a process of its own and wait until it answers. `ports` None or 0: free ones.
+
+    Raises RuntimeError with the process's own words when it does not come up.
+    """
+    chosen = {name: 0 for name in DEFAULT_PORTS} | dict(ports or {})
+    command = [sys.executable, "-m", "sandbox", "up", "--state", str(state_dir)]
+    command += ["--seed", str(seed), "--scale", str(scale)]
+    for name, port in chosen.items():
+        command += [f"--{name}-port", str(port)]
+    state_dir = Path(state_dir)
+    state_dir.mkdir(parents=True, exist_ok=True)
+    log_path = state_dir / "sandbox.log"
+    environment = {**_environment(), **({"SANDBOX_DATABASE_URL": database_url} if database_url else {})}
+    root = Path(__file__).resolve().parent.parent
+    with log_path.open("a") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=root, env=environment)
+    line = _first_line(process)
+    if not line:
+        process.kill()
+        process.wait()
+        raise RuntimeError(f"the sandbox did not come up: {log_path.read_text()[-2_000:]}")
+    return Running(**json.loads(line), process=process)
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return {name: value for name, value in os.environ.items() if name != "SANDBOX_DATABASE_URL"}
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    """The line of JSON that says ready, or nothing when the process ended or the time is up."""
+    import select
+
+    if process.stdout is None:
+        return ""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if select.select([process.stdout], [], [], 0.2)[0]:
+            return process.stdout.readline()
+        if process.poll() is not None:
+            return ""
+    return ""
+
+
+def run(state_dir: Path, database_url: str | None, ports: Mapping[str, int], seed: int, scale: float) -> None:
+    """Seed if new, then serve in the foreground."""
+    seed_state(state_dir, database_url, seed, scale)
+    asyncio.run(serve(state_dir.resolve(), database_url, ports))
