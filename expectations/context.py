@@ -1,0 +1,110 @@
+"""Great Expectations' context, data source and pages: everything that GX wants set up, and nothing that decides.
+
+Importing GX takes seconds and hundreds of MiB, so it happens in the first call here. The context is ephemeral: suites,
+validations and connection strings are never written; with documents the results are, beside the pages they are for.
+
+    <docs_dir>/index.html            every validation, newest first
+    <docs_dir>/validations/…         one page each
+    <docs_dir>/.results/…            the results that the index is built from
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import make_url
+
+from expectations.errors import GateError
+
+if TYPE_CHECKING:
+    from great_expectations.core import ExpectationSuiteValidationResult
+    from great_expectations.data_context import EphemeralDataContext
+    from great_expectations.datasource.fluent import PostgresDatasource
+
+SITE = "concord"
+SOURCE = "candidates"
+ONE_CONNECTION = {"pool_size": 1, "max_overflow": 0}
+"""The temporary table lives in one session; GX must work in that one."""
+
+
+@contextmanager
+def opened(url: str, docs_dir: Path | None) -> Iterator[tuple[EphemeralDataContext, PostgresDatasource]]:
+    """This process's context with a data source on one connection, which is closed at the end."""
+    gx = _context(docs_dir)
+    try:
+        source = gx.data_sources.add_postgres(SOURCE, connection_string=_for_gx(url), kwargs=dict(ONE_CONNECTION))
+    except Exception as error:  # GX wraps what the driver says in several classes of its own
+        raise GateError(f"the database cannot be reached for validation: {type(error).__name__}") from error
+    try:
+        yield gx, source
+    finally:
+        source.get_execution_engine().close()
+        source.get_engine().dispose()
+        gx.data_sources.delete(SOURCE)
+
+
+def build_page(gx: EphemeralDataContext, result: ExpectationSuiteValidationResult) -> Path:
+    """Write the page of one result and the index, and say where the page is."""
+    run_time = result.meta["run_id"].run_time
+    keys = [k for k in gx.validation_results_store.list_keys() if k.run_id.run_time == run_time]
+    gx.build_data_docs(site_names=[SITE], resource_identifiers=keys)
+    (site,) = gx.get_docs_sites_urls(resource_identifier=keys[0], site_name=SITE)
+    return Path(unquote(urlsplit(site["site_url"]).path))
+
+
+def path_safe(name: str) -> str:
+    """A name that may be part of a file's path: letters, digits, spaces and a few signs; at most 80 characters."""
+    return re.sub(r"[^\w ,#()-]+", "-", name).strip(" -")[:80] or "unnamed"
+
+
+@cache
+def _context(docs_dir: Path | None) -> EphemeralDataContext:
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import great_expectations
+        from great_expectations.data_context.types.base import (
+            DataContextConfig,
+            InMemoryStoreBackendDefaults,
+            ProgressBarsConfig,
+        )
+    config = DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(),
+        progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
+        analytics_enabled=False,
+    )
+    config.data_docs_sites = {}
+    if docs_dir:
+        config.data_docs_sites = {SITE: _site(docs_dir)}
+        results: dict[str, Any] = config.stores[config.validation_results_store_name]  # type: ignore[index]
+        results["store_backend"] = _files(docs_dir / ".results")
+    return great_expectations.get_context(project_config=config, mode="ephemeral")
+
+
+def _site(docs_dir: Path) -> dict[str, Any]:
+    return {
+        "class_name": "SiteBuilder",
+        "show_how_to_buttons": False,
+        "store_backend": _files(docs_dir),
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+    }
+
+
+def _files(folder: Path) -> dict[str, Any]:
+    return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder.absolute())}
+
+
+def _for_gx(url: str) -> str:
+    """The URL as GX takes it: with a host even where a socket's folder is given, and `$` not read as a variable."""
+    parts = make_url(url)
+    if not parts.host:
+        parts = parts.set(host="localhost")  # the `host` parameter, a socket's folder, comes before it
+    return parts.render_as_string(hide_password=False).replace("$", r"\$")

@@ -1,0 +1,186 @@
+"""The gate's engine: one batch of candidates judged by Great Expectations, and checked by our own count.
+
+    checked query → temporary table (one evaluation of every predicate) → GX's verdict
+    our own count over the candidate table                              → must agree, else GateDisagrees
+
+GX runs one batch after another in a process (several at once are unsafe upstream), in one context that keeps nothing
+between batches.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from canonical.checks import RECORD, Check, CheckResult
+from expectations.context import build_page, opened, path_safe
+from expectations.errors import CheckBroken, GateDisagrees, GateError
+from expectations.split import Candidates, checked_sql, counts_sql, verbatim
+from expectations.suite import SuitePlan, expectations, notes, plan_suite
+
+if TYPE_CHECKING:
+    from great_expectations.core import ExpectationSuiteValidationResult
+    from great_expectations.data_context import EphemeralDataContext
+    from great_expectations.datasource.fluent import PostgresDatasource
+
+CHECKED_TABLE = "concord_checked"
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the suite found in one batch. `results` follow the order of the checks."""
+
+    success: bool
+    total: int
+    """Rows of the batch."""
+    results: tuple[CheckResult, ...]
+    page: Path | None
+    """This batch's Data Docs page, if documents were asked for."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """What each part took: evaluate, suite, count, docs."""
+
+    @property
+    def failing(self) -> tuple[CheckResult, ...]:
+        return tuple(r for r in self.results if r.unexpected)
+
+
+def run_batch(
+    url: str,
+    *,
+    table: str,
+    schema: str,
+    batch_id: int,
+    checks: Sequence[Check],
+    run_name: str,
+    key_columns: Sequence[str] = RECORD,
+    docs_dir: Path | None = None,
+    meta: Mapping[str, object] | None = None,
+) -> Verdict:
+    """Judge the committed rows of one batch in `schema.table`.
+
+    `url` is a `postgresql+psycopg://` URL. `meta` is what the page says about the batch, in order: integration, system,
+    stream, entity, batch, owner. Raises CheckBroken, GateDisagrees, GateError; GX never sees another batch's rows.
+    """
+    candidates = Candidates(schema, table, batch_id)
+    plan = plan_suite(checks)
+    with _ONE_AT_A_TIME, opened(url, docs_dir) as (gx, source):
+        engine = source.get_execution_engine().engine
+        clock = _Clock()
+        _evaluate(engine, plan, candidates, key_columns[-1])
+        clock.lap("evaluate")
+        result = _run_suite(gx, source, plan, candidates, run_name, meta or {})
+        clock.lap("suite")
+        found = _unexpected(result, plan)
+        _agree(engine, plan, candidates, found)
+        clock.lap("count")
+        page = build_page(gx, result) if docs_dir else None
+        clock.lap("docs")
+    results = tuple(CheckResult(check, found[check.name]) for check in checks)
+    return Verdict(bool(result.success), found[ROWS], results, page, clock.seconds)
+
+
+class _Clock:
+    """Seconds since the lap before, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.seconds[name], self._since = now - self._since, now
+
+
+def _evaluate(engine: sa.Engine, plan: SuitePlan, candidates: Candidates, shown: str) -> None:
+    """Evaluate every predicate once, into a temporary table of the one connection that GX will use."""
+    query = checked_sql(plan.computed, plan.native_columns, candidates, shown)
+    try:
+        with engine.begin() as connection:
+            connection.execute(verbatim(f"CREATE TEMPORARY TABLE {CHECKED_TABLE} AS {query}"))
+    except exc.DBAPIError as error:
+        broken = _broken(engine, plan, candidates)
+        raise broken or GateError(f"batch {candidates.batch_id} cannot be checked: {_plainly(error)}") from error
+    with engine.begin() as connection:
+        # From here on nothing that a rule or GX does in this session can write.
+        connection.execute(sa.text("SET default_transaction_read_only = on"))
+
+
+def _broken(engine: sa.Engine, plan: SuitePlan, candidates: Candidates) -> CheckBroken | None:
+    """The first check that cannot be run by itself."""
+    for check in plan.rows:
+        try:
+            with engine.connect() as connection:
+                connection.execute(verbatim(counts_sql((check,), candidates)))
+        except exc.DBAPIError as error:
+            return CheckBroken(check.name, check.predicate, _plainly(error))
+    return None
+
+
+def _plainly(error: exc.DBAPIError) -> str:
+    """The server's sentence; where it could quote a record's value (class 22, data) only its code."""
+    state = str(getattr(error.orig, "sqlstate", "") or "")
+    if state.startswith("22"):
+        return f"a value that it cannot take (SQLSTATE {state})"
+    return str(error.orig).partition("\n")[0]
+
+
+def _run_suite(
+    gx: EphemeralDataContext,
+    source: PostgresDatasource,
+    plan: SuitePlan,
+    candidates: Candidates,
+    run_name: str,
+    meta: Mapping[str, object],
+) -> ExpectationSuiteValidationResult:
+    from great_expectations import ExpectationSuite, ValidationDefinition
+    from great_expectations.core.run_identifier import RunIdentifier
+
+    title = path_safe(f"{meta.get('entity', candidates.table)}")
+    asset = source.add_query_asset(f"batch {candidates.batch_id}", query=f"SELECT * FROM {CHECKED_TABLE}")  # noqa: S608
+    rows = asset.add_batch_definition_whole_table("rows")
+    suite = ExpectationSuite(title, expectations=[e for _, e in expectations(plan)], meta=notes(meta))
+    definition = ValidationDefinition(name=title, data=rows, suite=gx.suites.add_or_update(suite))
+    gx.validation_definitions.add_or_update(definition)
+    run = RunIdentifier(run_name=path_safe(run_name), run_time=datetime.now(UTC))
+    return definition.run(result_format={"result_format": "BASIC"}, run_id=run)
+
+
+ROWS = ""
+"""The key under which `_unexpected` counts the rows of the batch; no check has an empty name."""
+
+
+def _unexpected(result: ExpectationSuiteValidationResult, plan: SuitePlan) -> dict[str, int]:
+    """Failing rows for each check, and all rows. A check that could not be computed is an error, never a pass."""
+    found: dict[str, int] = {}
+    for each in result.results:
+        name = str(each.expectation_config.meta["check"])
+        outcome: dict[str, Any] = each.result
+        if "unexpected_count" in outcome:
+            found[name], found[ROWS] = int(outcome["unexpected_count"]), int(outcome["element_count"])
+        elif "observed_value" in outcome:
+            found[name] = 0 if each.success else 1
+        else:
+            raise GateError(f"check {name} was not computed: {each.exception_info}")
+    missing = [c.name for c in (*plan.table, *plan.rows) if c.name not in found]
+    if missing:
+        raise GateError(f"the suite answered nothing for {', '.join(missing)}")
+    return found
+
+
+def _agree(engine: sa.Engine, plan: SuitePlan, candidates: Candidates, found: dict[str, int]) -> None:
+    """Count again, straight from the candidate table, and refuse to go on where the two differ."""
+    with engine.connect() as connection:
+        total, *counts = connection.execute(verbatim(counts_sql(plan.rows, candidates))).one()
+    ours = {ROWS: int(total)} | {c.name: int(n) for c, n in zip(plan.rows, counts, strict=True)}
+    differing = tuple((n or "rows", found.get(n, 0), ours[n]) for n in ours if found.get(n, 0) != ours[n])
+    if differing:
+        raise GateDisagrees(candidates.batch_id, differing)

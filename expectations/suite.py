@@ -1,0 +1,109 @@
+"""Checks as a Great Expectations suite. Great Expectations is imported when the first batch has rows, not before.
+
+A check on one column as it stands becomes GX's own expectation for it, so that its page shows the values met. Every
+other check becomes a column of the checked query, named after the check: empty for a good row, the record's source id
+for a bad one. GX then expects that column to be empty, its one aggregate query counts all such checks at once, and the
+page shows the ids of failing records rather than their values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from canonical.checks import Check
+
+if TYPE_CHECKING:
+    from great_expectations.expectations.expectation import Expectation
+
+
+@dataclass(frozen=True, slots=True)
+class SuitePlan:
+    """Which checks GX judges on a column as it is, which on a computed column, and which on the table."""
+
+    native: tuple[Check, ...]
+    computed: tuple[Check, ...]
+    table: tuple[Check, ...]
+
+    @property
+    def rows(self) -> tuple[Check, ...]:
+        """Every check that rows pass or fail."""
+        return self.native + self.computed
+
+    @property
+    def native_columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(c.columns[0] for c in self.native))
+
+
+def plan_suite(checks: Sequence[Check]) -> SuitePlan:
+    """Sort the checks by how GX can judge them. A check with no predicate and no bound would check nothing: refused."""
+    for check in checks:
+        if not (check.predicate.strip() if check.kind != "volume" else check.minimum):
+            raise ValueError(f"check {check.name} checks nothing: it has no predicate")
+    table = tuple(c for c in checks if c.kind == "volume")
+    native = tuple(c for c in checks if c.kind != "volume" and _is_native(c))
+    columns = {c.columns[0] for c in native}
+    # A computed column named as a native one would hide it; such a check's twin is judged by its predicate too.
+    clash = {c.name for c in checks} & columns
+    native = tuple(c for c in native if c.columns[0] not in clash)
+    computed = tuple(c for c in checks if c.kind != "volume" and c not in native)
+    return SuitePlan(native, computed, table)
+
+
+def _is_native(check: Check) -> bool:
+    if len(check.columns) != 1:
+        return False
+    if check.kind == "choice":
+        return bool(check.values)
+    if check.kind == "range":
+        bounds = [b for b in (check.minimum, check.maximum) if b is not None]
+        return bool(bounds) and all(_is_exact_float(b) for b in bounds)
+    return check.kind == "required" and check.predicate == f'"{check.columns[0]}" IS NOT NULL'
+
+
+def _is_exact_float(bound: str) -> bool:
+    """GX keeps bounds as binary floats: 100 is exact, 0.1 is not (its predicate is); dates stay with predicates."""
+    try:
+        number = Decimal(bound)
+    except ArithmeticError:
+        return False
+    return number.is_finite() and Decimal(float(number)) == number
+
+
+def expectations(plan: SuitePlan) -> list[tuple[Check, Expectation]]:
+    """One expectation a check, each with the check's sentence as its description."""
+    return [(check, _expectation(check, native=check in plan.native)) for check in (*plan.table, *plan.rows)]
+
+
+def _expectation(check: Check, *, native: bool) -> Expectation:
+    import great_expectations.expectations as gxe
+
+    said: dict[str, Any] = {"description": _description(check), "meta": {"check": check.name}}
+    if check.kind == "volume":
+        return gxe.ExpectTableRowCountToBeBetween(min_value=int(check.minimum or 0), **said)
+    column = check.columns[0] if native else check.name
+    if not native:
+        return gxe.ExpectColumnValuesToBeNull(column=column, **said)
+    if check.kind == "choice":
+        return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=list(check.values), **said)
+    if check.kind == "range":
+        least, most = (None if b is None else float(b) for b in (check.minimum, check.maximum))
+        return gxe.ExpectColumnValuesToBeBetween(column=column, min_value=least, max_value=most, **said)
+    return gxe.ExpectColumnValuesToNotBeNull(column=column, **said)
+
+
+def _description(check: Check) -> str:
+    """The sentence on the page. GX puts it through string.Template: a dollar sign is doubled to stay one."""
+    consequence = {
+        "quarantine": "a row that fails is quarantined",
+        "warn": "a row that fails is reported and goes on",
+        "stop": "one failing row stops the batch",
+    }[check.on_fail]
+    return f"{check.means} ({check.name}; {consequence}).".replace("$", "$$")
+
+
+def notes(meta: Mapping[str, object]) -> dict[str, object]:
+    """What the page says about the batch: integration, system, stream, entity, batch, owner … as given."""
+    return {"notes": {"format": "string", "content": [f"{k.replace('_', ' ')}: {v}" for k, v in meta.items()]}}
