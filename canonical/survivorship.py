@@ -1,0 +1,334 @@
+"""Survivorship: whose value each field of a golden record takes, and why (DESIGN 3, 9.5).
+
+Decided per field, attribute groups (address; money with its currency; lists) as one. For each golden record and field:
+
+1. the system of record, when one of its live records has an opinion with a value: the most recently changed such record
+2. its emptiness, when all its records that have an opinion are empty and the golden value had been recorded from it: an
+   observed change from value to empty. At first link an empty value of the system of record blanks nothing
+3. the last good recorded value, when the system of record has no opinion now (absent, unmapped, failed its rule)
+4. the first stand-in with a value, in the order of `until_recorded` (the field's, else the entity's): provisional
+5. any other system with a value, by name of system and stream: provisional
+6. the value that the golden record has already: provisional as it is
+
+A field that is provisional has no word of its system of record yet; that holds for empty ones too, which is how an
+emptiness that was recorded is told from one that nobody ever filled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from canonical.model import Entity, Field
+
+Slot = tuple[str, str]
+"""(system, stream): each holds at most one primary link of a golden record (DESIGN 9.7)."""
+
+PROVENANCE = {
+    "id": pl.String,
+    "field": pl.String,
+    "system": pl.String,
+    "stream": pl.String,
+    "source_id": pl.String,
+    "because": pl.String,
+}
+FINDINGS = {"id": pl.String, "field": pl.String, "system": pl.String, "stream": pl.String, "because": pl.String}
+CHANGES = {"id": pl.String, "column": pl.String, "old": pl.String, "new": pl.String}
+
+_RECORDED, _BLANKED, _LAST_GOOD, _STANDS_IN, _OTHER, _KEPT, _NOTHING = range(7)
+
+
+@dataclass(frozen=True)
+class Survived:
+    """The golden records as they should be, by id.
+
+    frame       (id, <entity.columns>, provisional List(String) of field names, sorted)
+    provenance  (id, field, system, stream, source_id, because)  one row for each field that has a value from a linked
+                record; the three names are null when the golden record's own last value was kept
+    findings    (id, field, system, stream, because)  the system of record is empty, another system's value stands in
+    """
+
+    frame: pl.DataFrame
+    provenance: pl.DataFrame
+    findings: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One system's version of one field, in a story. `said` is absent | empty | value."""
+
+    system: str
+    stream: str
+    source_id: str
+    said: str
+    values: Mapping[str, str | None]
+    is_winner: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FieldStory:
+    """Why one field of one golden record has its value: the claims, the winner, the reason."""
+
+    field: str
+    record: str
+    """The field's system of record."""
+    values: Mapping[str, str | None]
+    is_provisional: bool
+    because: str
+    claims: tuple[Claim, ...]
+
+
+def survive(
+    linked: pl.DataFrame,
+    entity: Entity,
+    mapped: Mapping[Slot, frozenset[str]],
+    current: pl.DataFrame,
+) -> Survived:
+    """Work out the golden records of every canonical id in `linked`.
+
+    linked   (canonical_id, key, system, stream, source_id, absent List(String), deleted Boolean, changed_at, <columns>)
+             all primary links of each id. `absent` names the columns on which the record has no opinion; a deleted
+             record has none at all; `changed_at` sorts (null: oldest)
+    mapped   (system, stream) → columns that its mapping sheet fills; a slot that is missing fills none
+    current  (id, version, provisional List(String), <columns>)  the golden records as they are; new ids are missing
+    """
+    slots = sorted({(s, t) for s, t in linked.select("system", "stream").unique().iter_rows()})
+    wide = _widen(linked, entity, mapped, current, slots)
+    columns, provisional, provenance, findings = [], [], [], []
+    for item in entity.fields:
+        decided = wide.select("id", *_decide(item, entity, mapped, slots))
+        columns.append(_values(decided, wide, item, slots))
+        provisional.append(_provisional(decided, item))
+        provenance.append(_provenance(decided, wide, item, slots))
+        findings.append(_reported(decided, item, slots))
+    flags = pl.DataFrame(provisional)
+    frame = pl.concat([wide.select("id"), *columns], how="horizontal").with_columns(
+        flags.select(pl.concat_list(pl.all()).list.drop_nulls().list.sort().alias("provisional"))["provisional"]
+        if provisional
+        else pl.lit([], dtype=pl.List(pl.String)).alias("provisional")
+    )
+    return Survived(
+        frame.select("id", *entity.columns, "provisional"),
+        pl.concat([pl.DataFrame(schema=PROVENANCE), *provenance]),
+        pl.concat([pl.DataFrame(schema=FINDINGS), *findings]),
+    )
+
+
+def changes(current: pl.DataFrame, survived: pl.DataFrame, entity: Entity) -> pl.DataFrame:
+    """What becomes different: (id, column, old, new), one row a column; a new id's every value, with old null."""
+    old = current.select("id", *(pl.col(c).alias(f"old:{c}") for c in entity.columns))
+    both = survived.join(old, on="id", how="left", maintain_order="left")
+    parts = [
+        both.filter(pl.col(column).ne_missing(pl.col(f"old:{column}"))).select(
+            "id", pl.lit(column).alias("column"), pl.col(f"old:{column}").alias("old"), pl.col(column).alias("new")
+        )
+        for column in entity.columns
+    ]
+    return pl.concat([pl.DataFrame(schema=CHANGES), *parts])
+
+
+def explain(
+    linked: pl.DataFrame,
+    entity: Entity,
+    mapped: Mapping[Slot, frozenset[str]],
+    current: pl.DataFrame,
+) -> list[FieldStory]:
+    """The story of each field of one golden record, by the very decision of `survive`.
+
+    linked and current as for `survive`, with the rows of a single canonical id (linked must not be empty). To tell why
+    a golden record *has* its values pass it as `current`; `survive` changes nothing when nothing changed.
+    """
+    survived = survive(linked, entity, mapped, current)
+    golden = survived.frame.row(0, named=True)
+    won = {row["field"]: row for row in survived.provenance.iter_rows(named=True)}
+    return [_story(item, golden, won.get(item.name), linked, mapped) for item in entity.fields]
+
+
+def _story(
+    item: Field,
+    golden: Mapping[str, object],
+    won: Mapping[str, str | None] | None,
+    linked: pl.DataFrame,
+    mapped: Mapping[Slot, frozenset[str]],
+) -> FieldStory:
+    names = [leaf.column for leaf in item.leaves]
+    claims = []
+    for row in linked.sort("system", "stream", "source_id").iter_rows(named=True):
+        fills = mapped.get((row["system"], row["stream"]), frozenset())
+        heard = [c for c in names if c in fills and c not in (row["absent"] or []) and not row["deleted"]]
+        values = {c: row[c] for c in heard}
+        said = "absent" if not heard else "value" if any(v is not None for v in values.values()) else "empty"
+        key = (row["system"], row["stream"], row["source_id"])
+        is_winner = won is not None and (won["system"], won["stream"], won["source_id"]) == key
+        claims.append(Claim(*key, said, values, is_winner))
+    flagged = golden["provisional"]
+    return FieldStory(
+        field=item.name,
+        record=item.record,
+        values={c: None if golden[c] is None else str(golden[c]) for c in names},
+        is_provisional=isinstance(flagged, list) and item.name in flagged,
+        because=str(won["because"]) if won else f"no system has a value, {item.record} has never said one",
+        claims=tuple(claims),
+    )
+
+
+def _widen(
+    linked: pl.DataFrame,
+    entity: Entity,
+    mapped: Mapping[Slot, frozenset[str]],
+    current: pl.DataFrame,
+    slots: Sequence[Slot],
+) -> pl.DataFrame:
+    """One row an id; for slot number n and each column it fills `n:<column>` and `n?<column>` (has an opinion)."""
+    wide = linked.select(pl.col("canonical_id").alias("id")).unique().sort("id")
+    was = current.select("id", "provisional", *entity.columns)
+    wide = wide.join(was.with_columns(pl.lit(True).alias("known")), on="id", how="left", maintain_order="left")
+    wide = wide.with_columns(pl.col("known").fill_null(False))
+    for n, (system, stream) in enumerate(slots):
+        fills = [c for c in entity.columns if c in mapped.get((system, stream), frozenset())]
+        rows = linked.filter((pl.col("system") == system) & (pl.col("stream") == stream))
+        rows = rows.sort("changed_at", "source_id", nulls_last=False).unique("canonical_id", keep="last")
+        live = ~pl.col("deleted").fill_null(False)
+        absent = pl.col("absent").fill_null(pl.lit([], dtype=pl.List(pl.String)))
+        has_absent = bool(rows.select((absent.list.len() > 0).any()).item()) if rows.height else False
+        rows = rows.select(
+            pl.col("canonical_id").alias("id"),
+            pl.col("source_id").alias(f"{n}:source_id"),
+            pl.col("changed_at").alias(f"{n}:changed_at"),
+            *(pl.col(c).alias(f"{n}:{c}") for c in fills),
+            *(((live & ~absent.list.contains(c)) if has_absent else live).alias(f"{n}?{c}") for c in fills),
+        )
+        wide = wide.join(rows, on="id", how="left", maintain_order="left")
+        wide = wide.with_columns(pl.col(f"{n}?{c}").fill_null(False) for c in fills)
+    return wide
+
+
+def _fills(item: Field, mapped: Mapping[Slot, frozenset[str]], slot: Slot) -> list[str]:
+    return [leaf.column for leaf in item.leaves if leaf.column in mapped.get(slot, frozenset())]
+
+
+def _decide(item: Field, entity: Entity, mapped: Mapping[Slot, frozenset[str]], slots: Sequence[Slot]) -> list[pl.Expr]:
+    """Two columns: `rule` (which of the rules above) and `slot` (the number of the winner, null: none)."""
+    names = [leaf.column for leaf in item.leaves]
+    heard = {n: _fills(item, mapped, slot) for n, slot in enumerate(slots)}
+    speaks = {n: pl.any_horizontal(pl.col(f"{n}?{c}") for c in own) for n, own in heard.items() if own}
+    has_value = {
+        n: pl.any_horizontal(pl.col(f"{n}?{c}") & pl.col(f"{n}:{c}").is_not_null() for c in own)
+        for n, own in heard.items()
+        if own
+    }
+    of_record = [n for n in speaks if slots[n][0] == item.record]
+    order = {system: i for i, system in enumerate(item.until_recorded or entity.until_recorded)}
+    others = [n for n in speaks if slots[n][0] != item.record]
+    stand_ins = sorted((n for n in others if slots[n][0] in order), key=lambda n: (order[slots[n][0]], n))
+    rest = [n for n in others if slots[n][0] not in order]
+    recorded = _latest(of_record, has_value)
+    is_empty = pl.any_horizontal(pl.lit(False), *(speaks[n] for n in of_record))
+    was_recorded = pl.col("known") & ~pl.col("provisional").list.contains(item.name).fill_null(False)
+    had_value = pl.any_horizontal(pl.col(c).is_not_null() for c in names)
+    stands_in, other = _first(stand_ins, has_value), _first(rest, has_value)
+    # A recorded null whose system of record falls silent may be a field the model gained since: others may fill it.
+    rule = (
+        pl.when(recorded.is_not_null())
+        .then(_RECORDED)
+        .when(is_empty & was_recorded)
+        .then(_BLANKED)
+        .when(~is_empty & was_recorded & had_value)
+        .then(_LAST_GOOD)
+        .when(stands_in.is_not_null())
+        .then(_STANDS_IN)
+        .when(other.is_not_null())
+        .then(_OTHER)
+        .when(had_value)
+        .then(_KEPT)
+        .otherwise(_NOTHING)
+    )
+    chosen = pl.coalesce(recorded, pl.when(rule == _STANDS_IN).then(stands_in).when(rule == _OTHER).then(other))
+    empty = _first(of_record, speaks)
+    return [rule.alias("rule"), chosen.alias("slot"), empty.alias("empty")]
+
+
+def _first(slots: Sequence[int], holds: Mapping[int, pl.Expr]) -> pl.Expr:
+    """The number of the first slot, in the order given, for which it holds."""
+    nothing = pl.lit(None, dtype=pl.Int32)
+    return pl.coalesce(nothing, *(pl.when(holds[n]).then(pl.lit(n, dtype=pl.Int32)) for n in slots))
+
+
+def _latest(slots: Sequence[int], holds: Mapping[int, pl.Expr]) -> pl.Expr:
+    """The number of the most recently changed slot for which it holds; of equals the first by name."""
+    best = _first(slots[:1], holds)
+    best_at: pl.Expr = pl.when(best.is_not_null()).then(pl.col(f"{slots[0]}:changed_at")) if slots else best
+    for n in slots[1:]:
+        at = pl.col(f"{n}:changed_at")
+        is_later = (at > best_at).fill_null(at.is_not_null() & best_at.is_null())
+        wins = holds[n] & (best.is_null() | is_later)
+        best_at = pl.when(wins).then(at).otherwise(best_at)
+        best = pl.when(wins).then(pl.lit(n, dtype=pl.Int32)).otherwise(best)
+    return best
+
+
+def _values(decided: pl.DataFrame, wide: pl.DataFrame, item: Field, slots: Sequence[Slot]) -> pl.DataFrame:
+    """The field's leaves: the winner's; a part on which it has no opinion keeps what the same authority last said."""
+    rows = pl.concat([decided.drop("id"), wide], how="horizontal")
+    keeps = pl.col("rule").is_in([_LAST_GOOD, _KEPT])
+    was_recorded = pl.col("known") & ~pl.col("provisional").list.contains(item.name).fill_null(False)
+    values = []
+    for leaf in item.leaves:
+        value: pl.Expr = pl.lit(None, dtype=pl.String)
+        for n, _ in enumerate(slots):
+            if f"{n}:{leaf.column}" in wide.columns:
+                said = pl.when(f"{n}?{leaf.column}").then(pl.col(f"{n}:{leaf.column}"))
+                own = said.when((pl.col("rule") == _RECORDED) & was_recorded).then(pl.col(leaf.column))
+                value = pl.when(pl.col("slot") == n).then(own).otherwise(value)
+        values.append(pl.when(keeps).then(pl.col(leaf.column)).otherwise(value).alias(leaf.column))
+    return rows.select(values)
+
+
+def _provisional(decided: pl.DataFrame, item: Field) -> pl.Series:
+    is_recorded = pl.col("rule").is_in([_RECORDED, _BLANKED, _LAST_GOOD])
+    return decided.select(pl.when(~is_recorded).then(pl.lit(item.name)).alias(item.name))[item.name]
+
+
+def _provenance(decided: pl.DataFrame, wide: pl.DataFrame, item: Field, slots: Sequence[Slot]) -> pl.DataFrame:
+    reasons = {
+        _RECORDED: f"{item.record} is the system of record",
+        _BLANKED: f"{item.record} is the system of record and emptied it",
+        _LAST_GOOD: f"last good value: {item.record} is the system of record and has no opinion now",
+        _STANDS_IN: f"stands in until {item.record} has a value",
+        _OTHER: f"the only value known while {item.record} has none",
+        _KEPT: "the value the golden record had: no linked system has one",
+    }
+    nothing = pl.lit(None, dtype=pl.String)
+    system: pl.Expr = nothing
+    stream: pl.Expr = nothing
+    source_id: pl.Expr = nothing
+    for n, (of_system, of_stream) in enumerate(slots):
+        is_n = pl.col("from") == n
+        system = pl.when(is_n).then(pl.lit(of_system)).otherwise(system)
+        stream = pl.when(is_n).then(pl.lit(of_stream)).otherwise(stream)
+        source_id = pl.when(is_n).then(pl.col(f"{n}:source_id")).otherwise(source_id)
+    winner = pl.when(pl.col("rule") == _BLANKED).then("empty").otherwise("slot").alias("from")
+    rows = pl.concat([decided.drop("id"), wide], how="horizontal").with_columns(winner)
+    return rows.filter(pl.col("rule") != _NOTHING).select(
+        "id",
+        pl.lit(item.name).alias("field"),
+        system.alias("system"),
+        stream.alias("stream"),
+        source_id.alias("source_id"),
+        pl.col("rule").replace_strict(reasons, return_dtype=pl.String).alias("because"),
+    )
+
+
+def _reported(decided: pl.DataFrame, item: Field, slots: Sequence[Slot]) -> pl.DataFrame:
+    """Where the system of record is empty at first link and somebody else has a value."""
+    rows = decided.filter(pl.col("rule").is_in([_STANDS_IN, _OTHER, _KEPT]) & pl.col("empty").is_not_null())
+    names = dict(enumerate(slots))
+    return rows.select(
+        "id",
+        pl.lit(item.name).alias("field"),
+        pl.col("empty").replace_strict({n: s for n, (s, _) in names.items()}, return_dtype=pl.String).alias("system"),
+        pl.col("empty").replace_strict({n: t for n, (_, t) in names.items()}, return_dtype=pl.String).alias("stream"),
+        pl.lit(f"{item.record} is empty at first link, another value stands in").alias("because"),
+    )
