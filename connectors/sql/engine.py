@@ -57,10 +57,10 @@ def _is_memory(url: URL) -> bool:
 def _prepare_postgresql(engine: Engine, statement_seconds: float) -> None:
     @event.listens_for(engine, "connect")
     def settle(connection: Any, _record: Any) -> None:
-        from psycopg.types.string import TextLoader
-
+        adapters = connection.adapters
+        as_text = adapters.get_loader(adapters.types["text"].oid, 0)
         for name in _TEXT_TYPES:
-            connection.adapters.register_loader(name, TextLoader)
+            adapters.register_loader(name, as_text)
         connection.autocommit = True
         connection.execute(
             "select set_config('statement_timeout', %s, false), set_config('timezone', 'UTC', false),"
