@@ -1,0 +1,54 @@
+"""Where the records of a list begin and end, in a body that no JSON parser accepts because one record is damaged.
+
+A record with `NaN` in it is not JSON, and so is the page around it. Braces outside of strings still tell where records
+end: the damaged one is set aside and the others go on. Only used after the fast way failed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\],:]', re.DOTALL)
+MAX_DEPTH = 64
+
+
+class NoBoundaries(Exception):
+    """The list was not found, or the body ends inside of it."""
+
+
+def boundaries(body: bytes, path: Sequence[str]) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+    """(start, end) of each element of the list at `path`, and of the list itself (brackets included)."""
+    wanted = tuple(path)
+    names: list[str | None] = []  # the member name that each open container stands under
+    name: str | None = None
+    last_string = b""
+    opened = -1
+    depth_of_list = 0
+    start = 0
+    elements: list[tuple[int, int]] = []
+    for token in _TOKEN.finditer(body):
+        mark = token.group()
+        if mark[:1] == b'"':
+            last_string = mark
+        elif mark == b":" and opened < 0:
+            name = last_string[1:-1].decode("utf-8", "replace")
+        elif mark in (b"{", b"["):
+            names.append(name)
+            name = None
+            if len(names) > MAX_DEPTH:
+                raise NoBoundaries(f"nested deeper than {MAX_DEPTH}")
+            if opened < 0 and mark == b"[" and tuple(names[1:]) == wanted and names[0] is None:
+                opened, depth_of_list, start = token.start(), len(names), token.end()
+        elif mark == b"," and opened >= 0 and len(names) == depth_of_list:
+            elements.append((start, token.start()))
+            start = token.end()
+        elif mark in (b"}", b"]"):
+            if opened >= 0 and len(names) == depth_of_list:
+                if body[start : token.start()].strip():
+                    elements.append((start, token.start()))
+                return elements, (opened, token.end())
+            if not names:
+                break
+            names.pop()
+    raise NoBoundaries("the body ends inside the list" if opened >= 0 else "the list was not found")
