@@ -31,7 +31,7 @@ class Mark:
 
     @classmethod
     def read(cls, text: str | None) -> Mark | None:
-        """From ISO 8601, a date, (milli)seconds since 1970, an HTTP date or `/Date(ms)/`; None if it is none of them."""
+        """From ISO 8601, a date, (milli)seconds since 1970, an HTTP date or `/Date(ms)/`; None if it is none."""
         if not text:
             return None
         text = text.strip()
