@@ -12,12 +12,18 @@ from sandbox.runner import DEFAULT_PORTS, run
 
 def main() -> int:
     """Read the command line and serve until stopped."""
-    parser = argparse.ArgumentParser(prog="python -m sandbox", description="Business systems on loopback, with known truth.")
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox", description="Business systems on loopback, with known truth."
+    )
     up = parser.add_subparsers(dest="command", required=True).add_parser("up", help="seed once, then serve all systems")
     up.add_argument("--state", type=Path, required=True, help="folder that keeps the state of all systems")
-    up.add_argument("--database-url", default=os.environ.get("SANDBOX_DATABASE_URL"), help="PostgreSQL for the legacy data")
+    up.add_argument(
+        "--database-url", default=os.environ.get("SANDBOX_DATABASE_URL"), help="PostgreSQL for the legacy data"
+    )
     up.add_argument("--seed", type=int, default=7, help="which world (used when the state is new)")
-    up.add_argument("--scale", type=float, default=1.0, help="1.0 is about 2,000 customers (used when the state is new)")
+    up.add_argument(
+        "--scale", type=float, default=1.0, help="1.0 is about 2,000 customers (used when the state is new)"
+    )
     for name, port in DEFAULT_PORTS.items():
         up.add_argument(f"--{name}-port", type=int, default=port, help="0 takes a free one")
     asked = parser.parse_args()

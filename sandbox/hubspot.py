@@ -110,7 +110,9 @@ class Crm:
     def update(self, object_type: str, doc: Doc, wanted: Any) -> Doc:
         """Change some properties; a write that changes nothing leaves the change mark alone."""
         values = self._checked(object_type, wanted, doc["id"])
-        changed = {name: value for name, value in values.items() if (doc["properties"].get(name) or "") != (value or "")}
+        changed = {
+            name: value for name, value in values.items() if (doc["properties"].get(name) or "") != (value or "")
+        }
         if not changed:
             return doc
         self._unindex(object_type, doc)
@@ -235,7 +237,9 @@ class Api:
         limit = _limit(str(asked.get("limit", 10)), SEARCH_PAGE_LIMIT)
         start = _number(str(asked.get("after") or 0))
         if start + limit > SEARCH_RESULT_LIMIT:
-            raise Refusal(400, "VALIDATION_ERROR", f"Search results are limited to {SEARCH_RESULT_LIMIT}; found after={start}")
+            raise Refusal(
+                400, "VALIDATION_ERROR", f"Search results are limited to {SEARCH_RESULT_LIMIT}; found after={start}"
+            )
         horizon = utc_text(int(self.crm.store.next_mark() - self.crm.search_lag_ms))
         docs = [doc for doc in self.crm.live(object_type) if doc["createdAt"] <= horizon or not self.crm.search_lag_ms]
         try:
@@ -304,7 +308,9 @@ class Api:
             case "update":
                 return lambda one: shown(
                     crm.update(
-                        object_type, crm.find(object_type, str(one.get("id")), one.get("idProperty")), one.get("properties")
+                        object_type,
+                        crm.find(object_type, str(one.get("id")), one.get("idProperty")),
+                        one.get("properties"),
                     ),
                     object_type,
                     every,

@@ -33,7 +33,7 @@ LIFECYCLE = ("subscriber", "lead", "opportunity", "customer", "evangelist", "oth
 
 PROPERTIES: dict[str, dict[str, Property]] = {
     "companies": {
-        **{name: _TEXT for name in ("name", "domain", "phone", "address", "address2", "city", "state", "zip", "country")},
+        **dict.fromkeys(("name", "domain", "phone", "address", "address2", "city", "state", "zip", "country"), _TEXT),
         "email": Property("email"),
         "hs_lead_status": Property("choice", LEAD_STATUS),
         "lifecyclestage": Property("choice", LIFECYCLE),
@@ -50,7 +50,7 @@ PROPERTIES: dict[str, dict[str, Property]] = {
         "hs_merged_object_ids": _COUNTED,
     },
     "contacts": {
-        **{name: _TEXT for name in ("firstname", "lastname", "phone", "mobilephone", "jobtitle", "company")},
+        **dict.fromkeys(("firstname", "lastname", "phone", "mobilephone", "jobtitle", "company"), _TEXT),
         "email": Property("email", is_unique=True),
         "concord_id": _CONCORD_ID,
         "createdate": _SERVER,
@@ -82,7 +82,9 @@ def problems_of(object_type: str, wanted: Any) -> list[Doc]:
         if known is None:
             found.append(_problem(name, f'Property "{name}" does not exist', "PROPERTY_DOESNT_EXIST"))
         elif known.is_read_only:
-            found.append(_problem(name, f'"{name}" is a read only property; its value cannot be set', "READ_ONLY_VALUE"))
+            found.append(
+                _problem(name, f'"{name}" is a read only property; its value cannot be set', "READ_ONLY_VALUE")
+            )
         elif value is not None and not isinstance(value, (str, int, float)):
             found.append(_problem(name, f'Property "{name}" must be a string', "INVALID_TYPE"))
         elif value not in (None, "") and (why := _refusal(known, str(value))):

@@ -7,6 +7,7 @@ which is not part of the business: tests judge from it what was really written.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -77,16 +78,21 @@ create or replace trigger note after insert or update or delete on legacy.{0}
 """
 
 
+def _plain(url: str) -> str:
+    """A URL as libpq wants it: SQLAlchemy's names of drivers are taken out."""
+    return re.sub(r"^postgresql\+\w+://", "postgresql://", url)
+
+
 def is_seeded(url: str) -> bool:
     """Whether the legacy database is there already."""
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(_plain(url)) as connection:
         row = connection.execute("select to_regclass('legacy_log.seeded') is not null").fetchone()
     return bool(row and row[0])
 
 
 def create(url: str, rows: Mapping[str, Sequence[Sequence[Any]]]) -> None:
     """Create the schema and fill it, all or nothing. The triggers come last: seeding is not a change."""
-    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+    with psycopg.connect(_plain(url)) as connection, connection.cursor() as cursor:
         cursor.execute("drop schema if exists legacy cascade; drop schema if exists legacy_log cascade")
         cursor.execute(_SCHEMA)
         for table, columns in TABLES.items():
@@ -94,22 +100,24 @@ def create(url: str, rows: Mapping[str, Sequence[Sequence[Any]]]) -> None:
             with cursor.copy(sql.SQL("copy legacy.{} ({}) from stdin").format(sql.Identifier(table), names)) as copy:
                 for row in rows.get(table, ()):
                     copy.write_row(row)
-            cursor.execute(_TRIGGERS.format(table))  # type: ignore[arg-type]
+            cursor.execute(_TRIGGERS.format(table))
         cursor.execute("create table legacy_log.seeded as select clock_timestamp() as at")
 
 
 def edit(url: str, table: str, key: Sequence[Any], fields: Mapping[str, Any]) -> int:
     """A person's change of one row; returns how many rows had that key. `last_changed` moves by itself."""
     wanted = sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder()) for name in fields)
-    where = sql.SQL(" and ").join(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder()) for name in KEYS[table])
+    where = sql.SQL(" and ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder()) for name in KEYS[table]
+    )
     statement = sql.SQL("update legacy.{} set {} where {}").format(sql.Identifier(table), wanted, where)
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(_plain(url)) as connection:
         return connection.execute(statement, [*fields.values(), *key]).rowcount
 
 
 def changes(url: str, since: int = 0) -> list[dict[str, Any]]:
     """What was written to the legacy tables after seeding: id, tbl, op, old and new row; oldest first."""
-    with psycopg.connect(url, row_factory=psycopg.rows.dict_row) as connection:
+    with psycopg.connect(_plain(url), row_factory=psycopg.rows.dict_row) as connection:
         return connection.execute(
             "select id, at, tbl, op, old, new from legacy_log.changes where id > %s order by id", (since,)
         ).fetchall()
@@ -117,7 +125,7 @@ def changes(url: str, since: int = 0) -> list[dict[str, Any]]:
 
 def counts(url: str) -> dict[str, int]:
     """Rows per table."""
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(_plain(url)) as connection:
         found = {}
         for table in TABLES:
             row = connection.execute(sql.SQL("select count(*) from legacy.{}").format(sql.Identifier(table))).fetchone()

@@ -6,58 +6,21 @@ ARCEP) and are valid for libphonenumber; VAT numbers carry their countries' chec
 
 from __future__ import annotations
 
+import json
 import random
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import resources
 
-FIRST_NAMES = {
-    "GB": "Amelia Oliver Grace Harry Aisha George Freya Callum Niamh Rhys Imogen Alfie Priya Hamish Chloe Owen Zara Ewan"
-    " Megan Tariq Florence Dylan Isla Kofi Poppy Angus Siobhan Gareth Nadia Duncan Bethan Leon Harriet Idris Orla Toby"
-    " Ruth Simon Yasmin Colin Esther Malcolm Tamsin Winston Joan Neil Parveen Stuart Moira Clive".split(),
-    "DE": "Anke Jürgen Sabine Lukas Heike Björn Ute Matthias Katrin Jörg Silke Florian Antje Günther Petra Nils".split(),
-    "FR": "Élodie Thierry Hélène Mathieu Chloé Benoît Amélie Gaël Solène Rémi Agnès Cédric Noémie François".split(),
-    "NL": "Sanne Pieter Fleur Joost Anouk Maarten Lotte Ruben Femke Bram Mieke Thijs Jannie Sjoerd".split(),
-}
-SURNAMES = {
-    "GB": "Abernethy Ackroyd Addison Ainsworth Allardyce Ashworth Atherton Bagshaw Bannister Barraclough Baxendale Beaumont"
-    " Bellamy Birtwistle Blenkinsop Bradshaw Braithwaite Brocklehurst Buchanan Butterworth Cadwallader Carruthers"
-    " Cartwright Chadwick Cholmondeley Clutterbuck Colquhoun Copperfield Crabtree Crompton Culpepper Dalrymple Davenport"
-    " Delaney Devereux Dinsdale Dunwoody Eastwood Eccleston Entwistle Fairbairn Fairweather Farquharson Featherstone"
-    " Fitzgerald Fothergill Gallagher Garside Gilchrist Glendenning Goodfellow Greenhalgh Gwynne Haddock Hargreaves"
-    " Haythornthwaite Heathcote Hepworth Higginbotham Hollingsworth Huddleston Illingworth Inglis Ironside Jagger"
-    " Jessop Kavanagh Kershaw Kilbride Lancaster Leatherbarrow Liversedge Llewellyn Lockwood Longbottom Mackintosh"
-    " Macnamara Mainwaring Makepeace Marchbanks McAllister McTavish Micklethwaite Molyneux Montague Murgatroyd Nettleton"
-    " Nightingale Oakeshott O'Callaghan O'Donoghue O'Shaughnessy Oglethorpe Okonkwo Ormerod Osbaldeston Pankhurst"
-    " Partington Pemberton Penhaligon Pettigrew Pilkington Postlethwaite Quarmby Rafferty Ramsbottom Ravenscroft"
-    " Rawlinson Rosewarne Rowbotham Rutherford Satterthwaite Scargill Shackleton Shuttleworth Sidebottom Singh-Grewal"
-    " Smithson Snodgrass Stapleton Strickland Sutcliffe Swarbrick Tattersall Thistlethwaite Threlfall Tregenza"
-    " Trevelyan Twelvetrees Uttley Venables Verrall Wadsworth Wainwright Walmsley Warburton Waterhouse Whittaker"
-    " Widdowson Wigglesworth Winterbottom Wolstenholme Woodhouse Worthington Wrigglesworth Yardley Yelland Zangwill".split(),
-    "DE": "Achterberg Baumgärtner Brückner Dietz Eichendorff Fröhlich Großmann Hölzle Jäger Kretschmer Lindenberg"
-    " Müllerschön Niederhauser Oberländer Pfannenstiel Rößler Schönfeld Trautwein Überall Vogelsang Wölfling Zöllner".split(),
-    "FR": "Aubertin Beauséjour Charpentier Delacroix Étienne Fournier-Blanc Garnier Hérault Jourdain Lefèvre Marchand"
-    " Noël Perrault Quesnel Rousselot Saint-Clair Thibault Vasseur Béranger Cordelier".split(),
-    "NL": "Achterkamp Bakkerman Brouwer Dijkstra Eikelboom Groeneveld Hoogland Kuipers Langendijk Molenaar Nieuwenhuis"
-    " Oosterhuis Postma Rietveld Schuurman Tichelaar Verhoeven Westerveld Zandstra".split(),
-}
-TRADES = {
-    "GB": "Joinery|Plumbing & Heating|Bakeries|Print|Garden Centres|Coach Hire|Scaffolding|Catering Supplies|Dairies|Optics"
-    "|Office Furniture|Roofing|Textiles|Marine Services|Glassworks|Tool Hire|Refrigeration|Packaging|Brewing|Nurseries"
-    "|Timber Merchants|Signs & Graphics|Haulage|Electrical Wholesale|Ceramics|Veterinary Supplies|Interiors|Metalwork"
-    "|Cleaning Services|Security Systems|Cycles|Fine Foods".split("|"),
-    "DE": "Werkzeugbau|Feinkost|Elektrotechnik|Möbelwerkstätten|Druckerei|Gartenbau|Kältetechnik|Verpackungen".split("|"),
-    "FR": "Menuiserie|Boulangerie|Imprimerie|Vins|Électricité|Emballages|Horticulture|Céramiques".split("|"),
-    "NL": "Bloemen|Installatietechniek|Drukkerij|Fietsen|Zuivel|Houthandel|Verpakkingen|Scheepsbouw".split("|"),
-}
+_WORDS: dict[str, dict[str, list[str]]] = json.loads(
+    resources.files("sandbox").joinpath("words.json").read_text("utf-8")
+)
+FIRST_NAMES = _WORDS["first_names"]
+SURNAMES = _WORDS["surnames"]
+TRADES = _WORDS["trades"]
+STREETS = _WORDS["streets"]
 SUFFIX = {"GB": "Ltd", "DE": "GmbH", "FR": "SARL", "NL": "B.V."}
-STREETS = {
-    "GB": "High Street|Station Road|Church Lane|Victoria Road|Mill Lane|Kingsway|Albert Street|Priory Close|Canal Wharf"
-    "|Foundry Lane|Queen's Road|Abbey Walk|Tannery Yard|Wellington Street|Granary Row|Meadow View|Bridge Street".split("|"),
-    "DE": "Hauptstraße|Bahnhofstraße|Lindenallee|Gartenweg|Am Mühlbach|Schillerstraße|Industriestraße".split("|"),
-    "FR": "rue de la République|avenue Jean Jaurès|rue des Tanneurs|place du Marché|boulevard Voltaire".split("|"),
-    "NL": "Dorpsstraat|Kerkstraat|Molenweg|Stationsplein|Havenkade|Lange Voorhout".split("|"),
-}
 # city, county or state, postcode area, telephone prefix (national significant number, without the last digits)
 PLACES: dict[str, list[tuple[str, str, str, str]]] = {
     "GB": [
@@ -196,6 +159,11 @@ class Maker:
     def vat_number(self, country: str) -> str:
         """A VAT number with its country's prefix and check digits, without spaces."""
         return self.once(lambda: country + _VAT[country](self.random))
+
+
+def words(name: str) -> list[str]:
+    """A list of words that has no country, such as `materials`."""
+    return _WORDS[name]["GB"]
 
 
 def plain(text: str) -> str:

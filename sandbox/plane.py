@@ -116,9 +116,9 @@ class Plane:
         body = await _read_body(receive)
         request = Request(scope, _replay(body))
         if request.url.path.startswith("/_sandbox/"):
-            answer = self._admin(request, body)
+            told = self._admin(request, body)
             self.parts.store.commit()
-            await _send(send, answer)
+            await _send(send, told)
             return
         text = body.decode("utf-8", "replace")
         fault = self.faults.take(request.method, request.url.path, text)
@@ -169,7 +169,9 @@ class Plane:
                 case ("GET", "state"):
                     store = self.parts.store
                     counts = self.parts.counts()
-                    return _json(200, {"system": self.parts.name, "records": counts, "requests": store.request_counts()})
+                    return _json(
+                        200, {"system": self.parts.name, "records": counts, "requests": store.request_counts()}
+                    )
                 case ("GET", "requests"):
                     query = request.query_params
                     found = self.parts.store.requests(int(query.get("since", 0)), query.get("writes") == "1")

@@ -99,7 +99,9 @@ def _doubtful(cast: Cast) -> None:
                 other.phone, other.address = customer.phone, moved(chance, customer.address)
             else:
                 other.phone = chance.maker.mobile(customer.country)
-                other.address = replace(customer.address, street=f"{chance.random.randint(1, 9)} Business Park", extra="")
+                other.address = replace(
+                    customer.address, street=f"{chance.random.randint(1, 9)} Business Park", extra=""
+                )
             cast.planted.doubtful_pairs.append([face.member, other.member])
 
 

@@ -11,7 +11,7 @@ from sandbox.hubspot_model import CHANGE_MARK, empty_properties
 from sandbox.people import COUNTRY_NAME, Address
 from sandbox.store import Doc
 from sandbox.world import Chance, Face, Order, Person, Product
-from sandbox.xero_books import (
+from sandbox.xero_documents import (
     SALES_ACCOUNT,
     allocation_doc,
     empty_contact,
@@ -330,6 +330,15 @@ def order_row(order: Order) -> tuple[Any, ...]:
 def line_rows(order: Order) -> list[tuple[Any, ...]]:
     """The order's rows of legacy.order_lines."""
     return [
-        (order.number, line.number, line.product.sku, line.quantity, line.shipped, line.product.price, line.vat_rate, order.changed)
+        (
+            order.number,
+            line.number,
+            line.product.sku,
+            line.quantity,
+            line.shipped,
+            line.product.price,
+            line.vat_rate,
+            order.changed,
+        )
         for line in order.lines
     ]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import select
 import signal
 import socket
 import subprocess
@@ -26,6 +28,7 @@ from sandbox.plane import Plane, TransportProtocol
 from sandbox.seed import World, build_world
 from sandbox.store import Store
 from sandbox.workbook import write_people, write_prices
+from sandbox.xero_documents import ID_FIELD
 
 DEFAULT_PORTS = {"crm": 9401, "accounting": 9402, "slack": 9403}
 TENANT_ID = "5b7f0c52-2a9e-4d1b-9c57-c0c0cd5a4d01"
@@ -69,7 +72,7 @@ def seed_state(state_dir: Path, database_url: str | None, seed: int, scale: floa
 
 
 def _seed_files(state_dir: Path, world: World) -> None:
-    ids = {"companies": "id", **xero.ID_FIELD}
+    ids = {"companies": "id", **ID_FIELD}
     for system, streams in (("crm", world.crm), ("accounting", world.accounting)):
         for leftover in state_dir.glob(f"{system}.sqlite*"):
             leftover.unlink()
@@ -178,7 +181,9 @@ class Running(Where):
     def __enter__(self) -> Running:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
 
@@ -193,7 +198,7 @@ def start(
 
     Raises RuntimeError with the process's own words when it does not come up.
     """
-    chosen = {name: 0 for name in DEFAULT_PORTS} | dict(ports or {})
+    chosen = dict.fromkeys(DEFAULT_PORTS, 0) | dict(ports or {})
     command = [sys.executable, "-m", "sandbox", "up", "--state", str(state_dir)]
     command += ["--seed", str(seed), "--scale", str(scale)]
     for name, port in chosen.items():
@@ -214,15 +219,11 @@ def start(
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {name: value for name, value in os.environ.items() if name != "SANDBOX_DATABASE_URL"}
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:
     """The line of JSON that says ready, or nothing when the process ended or the time is up."""
-    import select
-
     if process.stdout is None:
         return ""
     deadline = time.monotonic() + READY_SECONDS

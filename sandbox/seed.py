@@ -10,7 +10,7 @@ has these keys (a member is `{"system", "stream", "id"}`; ids of streams with a 
 - stale: ledger contacts whose address or phone the CRM knows better; shared_mailboxes: mailboxes of many customers
 - deleted, merged: records in the bin; losers of merges with their survivors (`loser` is an id of the same stream)
 - orders_to_invoice: confirmed orders without an invoice; paid_unmarked: orders paid in the ledger, not marked so
-- impossible: `{"kind", member}`; counts: rows per system and stream
+- impossible: `{"kind", member}`; counts: rows that a complete read of each stream finds, records in the bin included
 """
 
 from __future__ import annotations
@@ -109,7 +109,10 @@ class _Builder:
 
     def build(self, seed: int, scale: float) -> World:
         """All systems' records."""
-        faces = {system: [face for face in self.cast.faces if face.system == system] for system in ("crm", "accounting", "legacy")}
+        faces = {
+            system: [face for face in self.cast.faces if face.system == system]
+            for system in ("crm", "accounting", "legacy")
+        }
         contacts = [ledger_contact_doc(face, number) for number, face in enumerate(faces["accounting"], 1)]
         crm = {"companies": [company_doc(face) for face in faces["crm"]]}
         people_truth = self._legacy_persons(faces["legacy"])
@@ -141,7 +144,7 @@ class _Builder:
             "merged": planted.merged,
             "impossible": self.impossible,
             "counts": {
-                "crm": {name: len(docs) for name, docs in crm.items()},
+                "crm": {name: sum("merged_into" not in doc for doc in docs) for name, docs in crm.items()},
                 "accounting": {name: len(docs) for name, docs in accounting.items()},
                 "legacy": {name: len(rows) for name, rows in legacy.items()},
                 "workbook": {name: sum(any(row) for row in rows) for name, rows in workbook.items()},
@@ -164,7 +167,9 @@ class _Builder:
         for face in clients:
             if face.email in self.chance.mailbox_owner and not face.is_deleted:
                 found.setdefault(face.email, []).append(face.member)
-        return [{"true_id": f"pers-l{number:05d}", "members": members} for number, members in enumerate(found.values(), 1)]
+        return [
+            {"true_id": f"pers-l{number:05d}", "members": members} for number, members in enumerate(found.values(), 1)
+        ]
 
     def _people(self, truth: list[dict[str, Any]]) -> tuple[list[Doc], list[Row]]:
         """Contacts of the CRM and rows of the workbook; 2,800 and 420 of 3,000 people."""
@@ -208,7 +213,9 @@ class _Builder:
             legacy.append((product.sku, product.name, price, chance.moment()))
             valid = date(2025, choose.randint(1, 6), choose.randint(1, 28))
             shown: Any = f"£{product.price:,.2f}" if chance.maybe(0.5) else float(product.price)
-            since: Any = datetime(valid.year, valid.month, valid.day) if chance.maybe(0.6) else valid.strftime("%d/%m/%Y")
+            since: Any = (
+                datetime(valid.year, valid.month, valid.day) if chance.maybe(0.6) else valid.strftime("%d/%m/%Y")
+            )
             if place in bad and place % 4 == 1:
                 shown = "POA"
                 self.bad.append(_bad("workbook", "prices", product.sku, "List price", "no number", True))
@@ -217,7 +224,9 @@ class _Builder:
                 self.bad.append(_bad("workbook", "prices", product.sku, "Valid from", "a day that never was", False))
             sku: Any = int(product.sku) if product.sku.startswith("73") else product.sku
             name = product.name + ("  " if chance.maybe(0.1) else "")
-            rows.append((sku, name, shown, choose.choice(("GBP", "GBP", "gbp")), since, choose.choice(("yes", "Y", "ja", "no"))))
+            rows.append(
+                (sku, name, shown, choose.choice(("GBP", "GBP", "gbp")), since, choose.choice(("yes", "Y", "ja", "no")))
+            )
             if chance.maybe(0.03):
                 rows.append(())
         return rows[1:], legacy
@@ -227,7 +236,11 @@ class _Builder:
     def _orders(self) -> list[Order]:
         chance = self.chance
         sold = self.products[: -chance.count(14, 3)]
-        clean = [one for one in self.by_customer.values() if "legacy" in one and one["legacy"].true_id not in self._troubled()]
+        clean = [
+            one
+            for one in self.by_customer.values()
+            if "legacy" in one and one["legacy"].true_id not in self._troubled()
+        ]
         billed = [one["legacy"] for one in clean if "accounting" in one]
         unbilled = [one["legacy"] for one in clean if "accounting" not in one and "crm" in one]
         anyone = [one["legacy"] for one in self.by_customer.values() if "legacy" in one]
@@ -240,7 +253,11 @@ class _Builder:
             ("CANC", 992, 5, anyone, False),
             ("ZZ", 8, 2, anyone, False),
         )
-        drafts = [(state, pool, invoiced) for state, full, least, pool, invoiced in plan for _ in range(chance.count(full, least))]
+        drafts = [
+            (state, pool, invoiced)
+            for state, full, least, pool, invoiced in plan
+            for _ in range(chance.count(full, least))
+        ]
         chance.random.shuffle(drafts)
         orders = []
         for number, (state, pool, invoiced) in enumerate(drafts, 1):
@@ -250,7 +267,9 @@ class _Builder:
         self._spoil_orders([order for order in orders if order.state == "NEW"])
         wanted = [order.number for order in orders if order.state == "CONF" and not order.is_invoiced]
         self.truth["orders_to_invoice"] = wanted
-        codes = [_bad("legacy", "orders", order.number, "state_cd", "ZZ", True) for order in orders if order.state == "ZZ"]
+        codes = [
+            _bad("legacy", "orders", order.number, "state_cd", "ZZ", True) for order in orders if order.state == "ZZ"
+        ]
         kept = ("system", "stream", "id", "field")
         self.cast.planted.unknown_codes += [{**{name: one[name] for name in kept}, "value": "ZZ"} for one in codes]
         return orders

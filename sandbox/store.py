@@ -99,7 +99,9 @@ class Store:
         self._last_mark = max(now_ms(), self._last_mark + 1)
         return self._last_mark
 
-    def log_request(self, *, method: str, path: str, query: str, body: str, status: int, is_write: bool, fault: str) -> None:
+    def log_request(
+        self, *, method: str, path: str, query: str, body: str, status: int, is_write: bool, fault: str
+    ) -> None:
         """Remember a request that was received, with the status it was answered with (0: never answered)."""
         self._begin()
         self._db.execute(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
-from sandbox.people import SUFFIX, Address, Maker, plain
+from sandbox.people import SUFFIX, Address, Maker, plain, words
 
 ANCHOR = datetime(2025, 6, 30, 12, 0)  # the last moment of the seeded past, UTC: the same on every machine and day
 
@@ -277,9 +277,6 @@ def moved(chance: Chance, address: Address) -> Address:
     return other if other.postcode != address.postcode else replace(other, street="1 " + other.street)
 
 
-_JOBS = "Managing Director|Buyer|Accounts Payable|Office Manager|Finance Director|Site Manager|Purchasing|Owner".split("|")
-
-
 def make_people(chance: Chance, customers: Sequence[Customer], count: int) -> list[Person]:
     """Contact persons, spread unevenly over the customers."""
     maker, choose = chance.maker, chance.random
@@ -293,7 +290,7 @@ def make_people(chance: Chance, customers: Sequence[Customer], count: int) -> li
                 first=first,
                 last=last,
                 title=choose.choices(("", "Dr.", "Mrs", "Mr", "Prof."), (80, 6, 6, 6, 2))[0],
-                job=choose.choice(_JOBS),
+                job=choose.choice(words("jobs")),
                 email=f"{plain(first)}.{plain(last)}@{customer.domain}",
                 phone=customer.phone if chance.maybe(0.02) else maker.mobile(customer.country),
                 mobile=maker.mobile(customer.country) if chance.maybe(0.2) else "",
@@ -303,19 +300,20 @@ def make_people(chance: Chance, customers: Sequence[Customer], count: int) -> li
     return found
 
 
-_MATERIALS = "Oak Steel Brass Canvas Ceramic Copper Rubber Walnut Aluminium Felt Linen Slate Cork Enamel Bamboo Pewter".split()
-_THINGS = "Bracket|Tray|Hinge|Lamp|Shelf|Clamp|Crate|Kettle|Planter|Stool|Basket|Panel|Valve|Ladder|Toolbox|Hook|Bench".split("|")
-_SIZES = ("Small", "Medium", "Large", "Extra Large", "Compact", "Twin", "Heavy Duty")
-
-
 def make_products(chance: Chance) -> list[Product]:
     """Products; some article numbers are all digits, some of those start with zeros."""
     maker, choose = chance.maker, chance.random
     found = []
     for number in range(1, chance.count(500, 40) + 1):
         kind = number % 25
-        sku = f"{number * 37:07d}" if kind == 0 else str(7_310_000 + number) if kind in (1, 2) else f"TL-{10_000 + number}"
-        name = maker.once(lambda: f"{choose.choice(_SIZES)} {choose.choice(_MATERIALS)} {choose.choice(_THINGS)}")
+        sku = (
+            f"{number * 37:07d}"
+            if kind == 0
+            else str(7_310_000 + number)
+            if kind in (1, 2)
+            else f"TL-{10_000 + number}"
+        )
+        name = maker.once(lambda: " ".join(choose.choice(words(kind)) for kind in ("sizes", "materials", "things")))
         cents = choose.choice((choose.randint(150, 9_900), choose.randint(10_000, 250_000)))
         found.append(Product(sku, name, Decimal(cents) / 100, choose.choices((20, 5, 0), (90, 5, 5))[0]))
     return found
@@ -327,7 +325,9 @@ def make_order(chance: Chance, number: int, client: Face, state: str, products: 
     placed = (ANCHOR - timedelta(days=choose.randint(20, 540))).date()
     is_home = client.address.country == "GB"
     lines = []
-    for line_number, product in enumerate(choose.sample(list(products), choose.choices((1, 2, 3, 4, 5), (35, 28, 18, 11, 8))[0]), 1):
+    for line_number, product in enumerate(
+        choose.sample(list(products), choose.choices((1, 2, 3, 4, 5), (35, 28, 18, 11, 8))[0]), 1
+    ):
         quantity = choose.randint(1, 20)
         shipped = quantity if state == "SHIP" else 0
         lines.append(Line(line_number, product, quantity, shipped, product.vat_rate if is_home else 0))
@@ -338,7 +338,7 @@ def make_order(chance: Chance, number: int, client: Face, state: str, products: 
 def pick(chance: Chance, pool: Iterable[Face], count: int, used: set[str]) -> list[Face]:
     """Faces of customers nothing else is planted on; their customers count as used from then on."""
     free = [face for face in pool if face.true_id not in used]
-    chosen = []
+    chosen: list[Face] = []
     for face in chance.random.sample(free, len(free)):
         if len(chosen) == count:
             break

@@ -1,4 +1,4 @@
-"""A ledger shaped like Xero's accounting API 2.0 over `Books`: paging, change marks, batches, replayed writes, limits."""
+"""A ledger shaped like Xero's accounting API 2.0 over `Books`: paging, change marks, batches, replay, limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from starlette.routing import Route
 
 from sandbox.plane import Json, Plane, RollingLimit, SystemParts
 from sandbox.store import Doc, Store, now_ms
-from sandbox.xero_books import BANK_ACCOUNT, ID_FIELD, Books
+from sandbox.xero_books import Books
+from sandbox.xero_documents import BANK_ACCOUNT, ID_FIELD
 from sandbox.xero_values import Invalid, compile_where, mark, mark_ms, order_key
 
 BASE = "/api.xro/2.0"
@@ -83,7 +84,8 @@ class Api:
             "X-AppMinLimit-Remaining": "9999",
         }
 
-    def _answer(self, content: Doc, status: int = 200) -> Response:
+    def answer(self, content: Doc, status: int = 200) -> Response:
+        """An answer in the vendor's envelope, with what is left of the limits."""
         envelope = {"Id": str(uuid.uuid4()), "Status": "OK", "ProviderName": "Concord", "DateTimeUTC": mark(now_ms())}
         return Json({**envelope, **content}, status, self._limits())
 
@@ -110,7 +112,7 @@ class Api:
         shown = [self._shown(resource, doc) for doc in docs]
         if hidden:
             shown = [{name: value for name, value in doc.items() if name not in hidden} for doc in shown]
-        return self._answer({**content, resource.segment: shown})
+        return self.answer({**content, resource.segment: shown})
 
     def _filtered(self, resource: Resource, request: Request) -> list[Doc]:
         query = request.query_params
@@ -138,9 +140,10 @@ class Api:
 
     def one(self, resource: Resource, request: Request) -> Response:
         """GET one record by id, or by the number that a person knows it by."""
-        return self._answer({resource.segment: [self._shown(resource, self._found(resource, request))]})
+        return self.answer({resource.segment: [self._shown(resource, self.found(resource, request))]})
 
-    def _found(self, resource: Resource, request: Request) -> Doc:
+    def found(self, resource: Resource, request: Request) -> Doc:
+        """The record that the path names, by id or by its number. Raises LookupError."""
         wanted = request.path_params["id"]
         docs = self.books.store.stream(resource.stream)
         if (doc := docs.get(wanted.lower())) is not None:
@@ -154,7 +157,7 @@ class Api:
         raise LookupError(wanted)
 
     def save(self, resource: Resource, request: Request, body: bytes, can_update: bool) -> Response:
-        """PUT or POST a list of elements: each is judged by itself; without summarizeErrors=false one bad spoils all."""
+        """PUT or POST elements: each is judged by itself; without summarizeErrors=false one bad element fails the call."""
         elements = _elements(resource, body, request.path_params.get("id"))
         keep = self._keeper(resource, request)
         is_mixed = request.query_params.get("summarizeErrors", "true").lower() == "false"
@@ -171,11 +174,11 @@ class Api:
         if failed and not is_mixed:
             error = {"ErrorNumber": 10, "Type": "ValidationException", "Message": "A validation exception occurred"}
             return Json({**error, "Elements": [_echo(element) for element in failed]}, 400, self._limits())
-        return self._answer({resource.segment: done})
+        return self.answer({resource.segment: done})
 
     def _keeper(self, resource: Resource, request: Request) -> Callable[[Doc, bool], Doc]:
         if resource.stream == "payments" and "id" in request.path_params:
-            payment = self._found(resource, request)
+            payment = self.found(resource, request)
             return lambda element, _: self.books.delete_payment(payment)
         return {
             "contacts": self.books.save_contact,
@@ -191,12 +194,12 @@ class Api:
         asked = _json(body)
         wanted = asked.get("Allocations") or [asked]
         try:
-            done = [self.books.allocate(self._found(resource, request), one) for one in wanted]
+            done = [self.books.allocate(self.found(resource, request), one) for one in wanted]
         except Invalid as refused:
             error = {"ErrorNumber": 10, "Type": "ValidationException", "Message": "A validation exception occurred"}
             elements = [{"ValidationErrors": [{"Message": str(refused)}]}]
             return Json({**error, "Elements": elements}, 400, self._limits())
-        return self._answer({"Allocations": done})
+        return self.answer({"Allocations": done})
 
     def once(self, request: Request, body: bytes, work: Callable[[], Response]) -> Response:
         """Do a write once per Idempotency-Key: the same request again gets the same answer, another one is refused."""
@@ -204,7 +207,9 @@ class Api:
         if not key:
             return work()
         if len(key) > MOST_KEY_LENGTH:
-            return _exception(400, f"The Idempotency-Key may have {MOST_KEY_LENGTH} characters at most; found {len(key)}")
+            return _exception(
+                400, f"The Idempotency-Key may have {MOST_KEY_LENGTH} characters at most; found {len(key)}"
+            )
         asked = f"{request.method} {request.url.path}?{request.url.query}\n".encode() + body
         digest = hashlib.sha256(asked).hexdigest()
         if (kept := self.books.store.replayed(key)) is not None:
@@ -217,11 +222,11 @@ class Api:
 
     def edit(self, stream: str, record_id: str, fields: Doc) -> Doc:
         """A person's change in the ledger's own screens: whole fields, or dotted paths such as Phones.0.PhoneNumber."""
-        doc = orjson.loads(orjson.dumps(self.books.store.stream(stream)[record_id]))
+        doc: Doc = orjson.loads(orjson.dumps(self.books.store.stream(stream)[record_id]))
         for path, value in fields.items():
             _set_path(doc, path.split("."), value)
         if stream == "contacts":
-            return self.books._keep_contact(doc)
+            return self.books.keep_contact(doc)
         doc["UpdatedDateUTC"] = mark(self.books.store.next_mark())
         self.books.store.put(stream, record_id, doc)
         return doc
@@ -248,7 +253,7 @@ def create_app(
             if request.method == "GET":
                 return api.one(resource, request)
             if request.method == "DELETE":
-                api.books.store.remove(resource.stream, api._found(resource, request)["ItemID"])
+                api.books.store.remove(resource.stream, api.found(resource, request)["ItemID"])
                 return Response(status_code=204)
             body = await request.body()
             return api.once(request, body, lambda: api.save(resource, request, body, True))
@@ -262,10 +267,10 @@ def create_app(
 
     async def organisation(_: Request) -> Response:
         entry = {"OrganisationID": tenant_id, "Name": ORGANISATION, "BaseCurrency": "GBP", "CountryCode": "GB"}
-        return api._answer({"Organisations": [{**entry, "OrganisationStatus": "ACTIVE", "IsDemoCompany": True}]})
+        return api.answer({"Organisations": [{**entry, "OrganisationStatus": "ACTIVE", "IsDemoCompany": True}]})
 
     async def accounts(_: Request) -> Response:
-        return api._answer({"Accounts": [{**BANK_ACCOUNT, "Type": "BANK", "Status": "ACTIVE"}]})
+        return api.answer({"Accounts": [{**BANK_ACCOUNT, "Type": "BANK", "Status": "ACTIVE"}]})
 
     async def connections(_: Request) -> Response:
         return Json([{"id": str(uuid.UUID(int=1)), "tenantId": tenant_id, "tenantType": "ORGANISATION"}])
@@ -304,7 +309,9 @@ def _exception(status: int, message: str, number: int = 10, kind: str = "Validat
 
 
 def _problem(status: int, title: str, detail: str) -> Response:
-    return Json({"Type": None, "Title": title, "Status": status, "Detail": detail, "Instance": str(uuid.uuid4())}, status)
+    return Json(
+        {"Type": None, "Title": title, "Status": status, "Detail": detail, "Instance": str(uuid.uuid4())}, status
+    )
 
 
 def _json(body: bytes) -> Doc:

@@ -14,20 +14,20 @@ from decimal import Decimal
 from typing import Any
 
 from sandbox.store import Doc, Store
+from sandbox.xero_documents import (
+    BANK_ACCOUNT,
+    ID_FIELD,
+    allocation_doc,
+    empty_contact,
+    empty_document,
+    line_amounts,
+    merge_kind,
+    payment_doc,
+    require_complete,
+    totalled,
+)
 from sandbox.xero_values import Invalid, amount, dated, day, dec, mark, mark_ms, money
 
-ID_FIELD = {
-    "contacts": "ContactID",
-    "items": "ItemID",
-    "invoices": "InvoiceID",
-    "credit_notes": "CreditNoteID",
-    "payments": "PaymentID",
-}
-TAX_RATES = {"OUTPUT2": Decimal(20), "RROUTPUT": Decimal(5), "ZERORATEDOUTPUT": Decimal(0), "NONE": Decimal(0)}
-TAX_RATES["EXEMPTOUTPUT"] = TAX_RATES["ECZROUTPUT"] = Decimal(0)
-BANK_ACCOUNT = {"AccountID": "13918178-849a-4823-9a31-57b7eac713d7", "Code": "090", "Name": "Business Account"}
-SALES_ACCOUNT = "200"
-OPEN_STATES = {"DRAFT", "SUBMITTED", "AUTHORISED"}
 _MOVES = {
     "DRAFT": {"DRAFT", "SUBMITTED", "AUTHORISED", "DELETED"},
     "SUBMITTED": {"DRAFT", "SUBMITTED", "AUTHORISED", "DELETED"},
@@ -105,22 +105,23 @@ class Books:
         email = str(wanted.get("EmailAddress") or "")
         if email and ("@" not in email or " " in email.strip() or "." not in email.rpartition("@")[2]):
             raise Invalid("Email address must be valid.")
-        base = old or {"ContactID": str(uuid.uuid4()), "ContactStatus": "ACTIVE", **_empty_contact()}
+        base = old or {"ContactID": str(uuid.uuid4()), "ContactStatus": "ACTIVE", **empty_contact()}
         contact = {**base, **{name: value for name, value in wanted.items() if name in _WRITABLE_CONTACT}}
         if not str(contact.get("Name") or "").strip():
             raise Invalid("The Contact Name cannot be empty.")
         if wanted.get("ContactID"):
             contact["ContactID"] = base["ContactID"]
-        contact["Addresses"] = _merge_kind(base["Addresses"], wanted.get("Addresses"), "AddressType")
-        contact["Phones"] = _merge_kind(base["Phones"], wanted.get("Phones"), "PhoneType")
+        contact["Addresses"] = merge_kind(base["Addresses"], wanted.get("Addresses"), "AddressType")
+        contact["Phones"] = merge_kind(base["Phones"], wanted.get("Phones"), "PhoneType")
         holder = self._names.get(contact["Name"].lower())
         if contact["ContactStatus"] == "ACTIVE" and holder and holder != contact["ContactID"]:
             raise Invalid(_NAME_TAKEN.format(contact["Name"]))
         if old is not None and contact == old:
             return old
-        return self._keep_contact(contact)
+        return self.keep_contact(contact)
 
-    def _keep_contact(self, contact: Doc) -> Doc:
+    def keep_contact(self, contact: Doc) -> Doc:
+        """Store a contact with a new change mark and know it by its name."""
         old = self.store.get("contacts", contact["ContactID"])
         if old is not None and self._names.get(old["Name"].lower()) == old["ContactID"]:
             del self._names[old["Name"].lower()]
@@ -139,14 +140,22 @@ class Books:
         """Create or update one item, known by ItemID or Code."""
         items = self.store.stream("items")
         code = str(wanted.get("Code") or "").strip()
-        old = items.get(str(wanted.get("ItemID", ""))) or next((one for one in items.values() if one["Code"] == code), None)
+        old = items.get(str(wanted.get("ItemID", ""))) or next(
+            (one for one in items.values() if one["Code"] == code), None
+        )
         if old is None and not code:
             raise Invalid("Item Code must not be empty.")
         if old is not None and not can_update:
             raise Invalid(f"Price List Item with Code '{code}' already exists")
         if len(code) > 30 or len(str(wanted.get("Name") or "")) > 50:
             raise Invalid("Item Code can be 30 characters and Name 50 characters at most.")
-        base = old or {"ItemID": str(uuid.uuid4()), "Code": code, "IsSold": True, "IsPurchased": False, "PurchaseDetails": {}}
+        base = old or {
+            "ItemID": str(uuid.uuid4()),
+            "Code": code,
+            "IsSold": True,
+            "IsPurchased": False,
+            "PurchaseDetails": {},
+        }
         item = {**base, **{name: wanted[name] for name in _WRITABLE_ITEM if name in wanted}}
         if details := wanted.get("SalesDetails"):
             if "UnitPrice" in details:
@@ -176,7 +185,7 @@ class Books:
             raise Invalid("Invoice # must be unique." if stream == "invoices" else "Credit Note # must be unique.")
         if wanted.get(id_field) and old is None:
             raise Invalid(f"A document with the specified {id_field} could not be found.")
-        base = old or _empty_document(stream)
+        base = old or empty_document(stream)
         state = str(wanted.get("Status") or base["Status"])
         if state not in _MOVES.get(base["Status"], set()) or (old is None and state in ("VOIDED", "DELETED", "PAID")):
             raise Invalid(f"Invalid status change: from {base['Status']} to {state}.")
@@ -197,8 +206,8 @@ class Books:
                 doc |= dated(name, day(wanted[name], name))
         if "LineItems" in wanted or old is None:
             doc["LineItems"] = self._lines(wanted.get("LineItems") or [], doc, stream)
-        _require_complete(doc, stream)
-        return self._keep_document(_totalled(doc, stream), old, stream)
+        require_complete(doc, stream)
+        return self._keep_document(totalled(doc, stream), old, stream)
 
     def _find_document(self, wanted: Doc, stream: str) -> Doc | None:
         id_field, docs = ID_FIELD[stream], self.store.stream(stream)
@@ -208,7 +217,8 @@ class Books:
         number = wanted.get(number_field)
         dead = {"VOIDED", "DELETED"}
         return next(
-            (one for one in docs.values() if number and one.get(number_field) == number and one["Status"] not in dead), None
+            (one for one in docs.values() if number and one.get(number_field) == number and one["Status"] not in dead),
+            None,
         )
 
     def _set_contact(self, doc: Doc, wanted: Doc, is_new: bool) -> None:
@@ -231,11 +241,14 @@ class Books:
         codes = {item["Code"] for item in self.store.stream("items").values()}
         lines = []
         for one in wanted:
-            line = {**known.get(str(one.get("LineItemID")), {}), **{name: one[name] for name in _WRITABLE_LINE if name in one}}
+            line = {
+                **known.get(str(one.get("LineItemID")), {}),
+                **{name: one[name] for name in _WRITABLE_LINE if name in one},
+            }
             line.setdefault("LineItemID", str(uuid.uuid4()))
             if line.get("ItemCode") and line["ItemCode"] not in codes:
                 raise Invalid(f"Item code '{line['ItemCode']}' is not valid")
-            line |= _line_amounts(line, one, doc["LineAmountTypes"])
+            line |= line_amounts(line, one, doc["LineAmountTypes"])
             lines.append({**line, "Tracking": [], "ValidationErrors": []})
         return lines
 
@@ -318,7 +331,7 @@ class Books:
         when = dated("Date", day(wanted.get("Date") or datetime.now(UTC).date().isoformat(), "Date"))
         allocation = allocation_doc(str(uuid.uuid4()), invoice, used, when)
         note = {**credit_note, "Allocations": [*credit_note["Allocations"], allocation]}
-        note = _totalled(note, "credit_notes")
+        note = totalled(note, "credit_notes")
         note["Status"] = "PAID" if not note["RemainingCredit"] else "AUTHORISED"
         self._stamp(note)
         self.store.put("credit_notes", note["CreditNoteID"], note)
@@ -328,9 +341,13 @@ class Books:
         return allocation
 
     def _settle(self, invoice: Doc, fully_paid_on: Doc) -> None:
-        invoice = _totalled(invoice, "invoices")
+        invoice = totalled(invoice, "invoices")
         if not dec(invoice["AmountDue"]):
-            invoice = {**invoice, "Status": "PAID", **{key: fully_paid_on[key] for key in fully_paid_on if key[-6:] != "String"}}
+            invoice = {
+                **invoice,
+                "Status": "PAID",
+                **{key: fully_paid_on[key] for key in fully_paid_on if key[-6:] != "String"},
+            }
         self._stamp(invoice)
         self.store.put("invoices", invoice["InvoiceID"], invoice)
         self._touch_contacts({invoice["Contact"]["ContactID"]})
@@ -338,129 +355,13 @@ class Books:
 
 _WRITABLE_CONTACT = {*_CONTACT_TEXT, "ContactStatus", "PaymentTerms", "IsCustomer", "IsSupplier", "DefaultCurrency"}
 _WRITABLE_ITEM = {"Code", "Name", "Description", "IsSold", "IsPurchased", "PurchaseDescription", "PurchaseDetails"}
-_WRITABLE_LINE = {"LineItemID", "Description", "Quantity", "UnitAmount", "ItemCode", "AccountCode", "TaxType", "DiscountRate"}
-
-
-def _empty_contact() -> Doc:
-    return {
-        "Addresses": [],
-        "Phones": [],
-        "ContactGroups": [],
-        "ContactPersons": [],
-        "IsSupplier": False,
-        "IsCustomer": False,
-        "HasAttachments": False,
-        "HasValidationErrors": False,
-    }
-
-
-def _merge_kind(old: list[Doc], wanted: Any, kind: str) -> list[Doc]:
-    """A list whose elements are known by their type: the wanted ones replace those of the same type."""
-    if wanted is None:
-        return old
-    if not isinstance(wanted, list) or not all(isinstance(one, dict) and one.get(kind) for one in wanted):
-        raise Invalid(f"Expected a list of elements, each with its {kind}.")
-    merged = {one[kind]: one for one in old}
-    for one in wanted:
-        merged[one[kind]] = {**merged.get(one[kind], {}), **one}
-    return list(merged.values())
-
-
-def _empty_document(stream: str) -> Doc:
-    shared: Doc = {
-        ID_FIELD[stream]: str(uuid.uuid4()),
-        "Reference": "",
-        "Payments": [],
-        "Status": "DRAFT",
-        "LineAmountTypes": "Exclusive",
-        "CurrencyCode": "GBP",
-        "CurrencyRate": 1.0,
-        "HasAttachments": False,
-        "HasErrors": False,
-        **dated("Date", datetime.now(UTC).date()),
-    }
-    if stream == "invoices":
-        return {**shared, "Type": "ACCREC", "CreditNotes": [], "Prepayments": [], "Overpayments": [], "IsDiscounted": False}
-    return {**shared, "Type": "ACCRECCREDIT", "Allocations": []}
-
-
-def _line_amounts(line: Doc, wanted: Doc, amount_types: str) -> Doc:
-    """Quantity, LineAmount and TaxAmount of a line, checked against what was sent."""
-    quantity = amount(line.get("Quantity", 1), "Quantity")
-    unit = amount(line.get("UnitAmount", 0), "UnitAmount")
-    expected = money(quantity * unit * (1 - dec(line.get("DiscountRate")) / 100))
-    if "LineAmount" in wanted and money(amount(wanted["LineAmount"], "LineAmount")) != expected:
-        raise Invalid(f"The line total {wanted['LineAmount']} does not match the expected line total {expected}")
-    kind = str(line.get("TaxType") or "NONE")
-    if kind not in TAX_RATES:
-        raise Invalid(f"The TaxType code '{kind}' does not exist or cannot be used for this type of transaction.")
-    rate = TAX_RATES[kind] / 100
-    tax = money(expected * rate) if amount_types == "Exclusive" else money(expected - expected / (1 + rate))
-    if amount_types == "NoTax":
-        tax = Decimal(0)
-    numbers = {"Quantity": quantity, "UnitAmount": unit, "LineAmount": expected, "TaxAmount": tax}
-    return {"TaxType": kind, **{name: float(number) for name, number in numbers.items()}}
-
-
-def _require_complete(doc: Doc, stream: str) -> None:
-    """What a document must have before it can be authorised."""
-    if doc["Status"] not in ("SUBMITTED", "AUTHORISED"):
-        return
-    if not doc["LineItems"]:
-        raise Invalid("One or more line items must be specified")
-    if stream == "invoices" and not doc.get("DueDate"):
-        raise Invalid("The document date and due date cannot be empty: DueDate is missing.")
-    for line in doc["LineItems"]:
-        if not str(line.get("Description") or "").strip():
-            raise Invalid("Description cannot be empty")
-        if not line.get("AccountCode"):
-            raise Invalid("Account code must be specified")
-
-
-def _totalled(doc: Doc, stream: str) -> Doc:
-    """The document with its sums: from its lines, its payments and the credit set against it."""
-    lines = doc.get("LineItems", [])
-    net = sum((dec(line["LineAmount"]) for line in lines), Decimal(0))
-    tax = sum((dec(line["TaxAmount"]) for line in lines), Decimal(0))
-    gross = net if doc["LineAmountTypes"] == "Inclusive" else net + tax
-    sums = {"SubTotal": gross - tax, "TotalTax": tax, "Total": gross}
-    paid = sum((dec(one["Amount"]) for one in doc["Payments"]), Decimal(0))
-    if stream == "invoices":
-        credited = sum((dec(one["AppliedAmount"]) for one in doc["CreditNotes"]), Decimal(0))
-        sums |= {"AmountPaid": paid, "AmountCredited": credited, "AmountDue": gross - paid - credited}
-    else:
-        applied = sum((dec(one["Amount"]) for one in doc["Allocations"]), Decimal(0))
-        sums |= {"AppliedAmount": applied, "RemainingCredit": gross - paid - applied}
-    return {**doc, **{name: float(money(value)) for name, value in sums.items()}}
-
-
-def payment_doc(payment_id: str, invoice: Doc, paid: Decimal, when: Doc, reference: str) -> Doc:
-    """A payment as the API shows it."""
-    names = ("InvoiceID", "InvoiceNumber", "Type", "CurrencyCode")
-    return {
-        "PaymentID": payment_id,
-        "Date": when["Date"],
-        "Amount": float(paid),
-        "BankAmount": float(paid),
-        "Reference": reference,
-        "CurrencyRate": 1.0,
-        "PaymentType": "ACCRECPAYMENT",
-        "Status": "AUTHORISED",
-        "HasAccount": True,
-        "IsReconciled": False,
-        "Account": {"AccountID": BANK_ACCOUNT["AccountID"], "Code": BANK_ACCOUNT["Code"]},
-        "Invoice": {**{name: invoice[name] for name in names}, "Contact": invoice["Contact"]},
-        "HasValidationErrors": False,
-    }
-
-
-def allocation_doc(allocation_id: str, invoice: Doc, used: Decimal, when: Doc) -> Doc:
-    """An allocation as the API shows it inside its credit note."""
-    short = {"InvoiceID": invoice["InvoiceID"], "InvoiceNumber": invoice["InvoiceNumber"]}
-    return {"AllocationID": allocation_id, "Amount": float(used), "Date": when["Date"], "Invoice": short}
-
-
-totalled = _totalled
-line_amounts = _line_amounts
-empty_document = _empty_document
-empty_contact = _empty_contact
+_WRITABLE_LINE = {
+    "LineItemID",
+    "Description",
+    "Quantity",
+    "UnitAmount",
+    "ItemCode",
+    "AccountCode",
+    "TaxType",
+    "DiscountRate",
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
@@ -11,8 +12,9 @@ from typing import Any
 from sandbox.store import Doc
 
 CENT = Decimal("0.01")
+_ORDERED = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le}
 _XERO_DATE = re.compile(r"/Date\((-?\d+)(?:[+-]\d{4})?\)/")
-_PART = re.compile(r'\s*([A-Za-z][A-Za-z.]*)\s*(==|!=|>=|<=|>|<)\s*(.+?)\s*')
+_PART = re.compile(r"\s*([A-Za-z][A-Za-z.]*)\s*(==|!=|>=|<=|>|<)\s*(.+?)\s*")
 _GUID = re.compile(r'(?:[Gg][Uu][Ii][Dd]\()?"?([0-9A-Fa-f-]{36})"?\)?')
 _DATETIME = re.compile(r"DateTime\(([\d,\s]+)\)")
 
@@ -84,8 +86,9 @@ def _literal(text: str) -> Any:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     if found := _DATETIME.fullmatch(text):
-        parts = [int(part) for part in found[1].split(",")]
-        return int(datetime(parts[0], *parts[1:], tzinfo=UTC).timestamp() * 1000)  # type: ignore[arg-type]
+        year, month, day_of_month, *clock = (int(part) for part in found[1].split(","))
+        hour, minute, second = (*clock, 0, 0, 0)[:3]
+        return int(datetime(year, month, day_of_month, hour, minute, second, tzinfo=UTC).timestamp() * 1000)
     if found := _GUID.fullmatch(text):
         return found[1].lower()
     if len(text) > 1 and text[0] == text[-1] == '"':
@@ -104,7 +107,7 @@ def compile_where(text: str) -> Callable[[Doc], bool]:
     return lambda doc: all(test(doc) for test in tests)
 
 
-def _test(path: str, operator: str, wanted: Any) -> Callable[[Doc], bool]:
+def _test(path: str, sign: str, wanted: Any) -> Callable[[Doc], bool]:
     def comparable(doc: Doc) -> Any:
         value = at_path(doc, path)
         if isinstance(value, str) and isinstance(wanted, int) and not isinstance(wanted, bool):
@@ -115,9 +118,9 @@ def _test(path: str, operator: str, wanted: Any) -> Callable[[Doc], bool]:
         value = comparable(doc)
         if value is None or isinstance(value, str) != isinstance(wanted, str):
             return False
-        return bool({">": value > wanted, "<": value < wanted, ">=": value >= wanted, "<=": value <= wanted}[operator])
+        return bool(_ORDERED[sign](value, wanted))
 
-    match operator:
+    match sign:
         case "==":
             return lambda doc: comparable(doc) == wanted or (wanted is None and not comparable(doc))
         case "!=":
