@@ -101,7 +101,12 @@ class SqlConnector:
                 if self._engine is not None:
                     self._engine.dispose()
                 url = parse_url(current, self._context.system)
-                self._engine = open_engine(url, where=self._context.system, statement_seconds=self._seconds)
+                self._engine = open_engine(
+                    url,
+                    where=self._context.system,
+                    network=self._context.network,
+                    statement_seconds=self._seconds,
+                )
                 self._url = current
             return self._engine
 

@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url
 from sqlalchemy.engine import URL
 
+from connectors.http.allow import Network, checked
+from connectors.http.wire import resolve
 from connectors.protocol import Misdeclared
 
 _CONNECT_SECONDS = 10
@@ -31,7 +33,7 @@ def parse_url(text: str, where: str) -> URL:
     return url
 
 
-def open_engine(url: URL, *, where: str, statement_seconds: float) -> Engine:
+def open_engine(url: URL, *, where: str, network: Network, statement_seconds: float) -> Engine:
     """An engine with a small pool; no connection is made yet."""
     backend = url.get_backend_name()
     arguments: dict[str, Any] = {}
@@ -44,10 +46,24 @@ def open_engine(url: URL, *, where: str, statement_seconds: float) -> Engine:
         engine = create_engine(url, pool_pre_ping=True, connect_args=arguments, hide_parameters=True, **pool)
     except (ImportError, exc.ArgumentError, TypeError) as problem:
         raise Misdeclared(f"this database cannot be opened ({type(problem).__name__})", where=where) from None
+    _guard_address(engine, url, network)
     prepare = {"postgresql": _prepare_postgresql, "sqlite": _prepare_sqlite}.get(backend)
     if prepare is not None:
         prepare(engine, statement_seconds)
     return engine
+
+
+def _guard_address(engine: Engine, url: URL, network: Network) -> None:
+    """Connect only where the declared network allows; PostgreSQL to the very address that was checked."""
+    if not url.host:
+        return
+    host, port = url.host, url.port or 0
+
+    @event.listens_for(engine, "do_connect")
+    def settle(_dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
+        addresses = checked(resolve(host, port, _CONNECT_SECONDS), network, host)
+        if url.get_backend_name() == "postgresql":
+            parameters["hostaddr"] = addresses[0]
 
 
 def _is_memory(url: URL) -> bool:

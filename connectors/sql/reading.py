@@ -138,7 +138,9 @@ def _changed_since(engine: Engine, stream: TableStream, mark: str, timezone: str
         until = connection.execute(select(func.max(order)).select_from(stream.source)).scalar_one()
         now = _now(connection, timezone)
     as_text = dialect == "sqlite" or kind == "text"
-    start = _bound(kind, _reach_back(mark, stream.overlap_seconds, as_text=as_text), dialect, stream)
+    start = _bound(
+        kind, _reach_back(mark, stream.overlap_seconds, ZoneInfo(timezone), as_text=as_text), dialect, stream
+    )
     fixed = [order >= typed(order, start), *(k.is_not(None) for k in keys)]
     if until is not None:
         fixed.append(order <= typed(order, until))
@@ -305,21 +307,30 @@ def _moment(mark: str | None) -> datetime | None:
         return None
 
 
-def _reach_back(mark: str, seconds: float, *, as_text: bool) -> str:
+def _reach_back(mark: str, seconds: float, zone: ZoneInfo, *, as_text: bool) -> str:
     """The mark less the overlap. A mark that is not a time (a row version) has none: it starts at itself.
 
+    A wall clock shows one hour of autumn twice: a mark in that hour reaches back to its first showing.
     Where the database compares marks as text, the form that sorts before every other form of that second is used:
     a blank sorts before the `T`, and no zone before any zone.
     """
     moment = _moment(mark)
     if moment is None:
         return mark
-    earlier = moment - timedelta(seconds=seconds)
+    earlier = moment - timedelta(seconds=seconds) - _repeated(moment, zone)
     if len(mark) == 10:
         return date.isoformat(earlier.date())
     if as_text:
         return earlier.replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
     return earlier.isoformat(timespec="seconds")
+
+
+def _repeated(moment: datetime, zone: ZoneInfo) -> timedelta:
+    """How much of a wall clock without a zone is shown a second time around this moment (usually nothing)."""
+    if moment.tzinfo is not None:
+        return timedelta()
+    first, second = (moment.replace(tzinfo=zone, fold=fold).utcoffset() or timedelta() for fold in (0, 1))
+    return max(first - second, timedelta())
 
 
 def get(engine: Engine, stream: TableStream, ids: Sequence[str]) -> list[SourceRecord]:

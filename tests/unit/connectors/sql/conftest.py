@@ -62,12 +62,15 @@ def connect() -> Iterator[Callable[..., SqlConnector]]:
     """Build a connector for some streams of a URL; closed at the end."""
     opened: list[SqlConnector] = []
 
-    def make(url: str, *streams: Stream, **settings: Any) -> SqlConnector:
+    def make(
+        url: str, *streams: Stream, network: Any = "loopback", timezone: str = "UTC", **settings: Any
+    ) -> SqlConnector:
         context = Context(
             system="legacy",
             settings={"url": Secret(lambda: url), **settings},
             streams={stream.name: stream for stream in streams},
-            network="loopback",
+            network=network,
+            timezone=timezone,
         )
         opened.append(build(context))
         return opened[-1]

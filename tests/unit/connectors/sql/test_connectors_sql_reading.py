@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 
 from canonical.landscape import ChildOf, Stream
-from connectors.protocol import Misdeclared, Page, Transient
+from connectors.protocol import Misdeclared, Page, Transient, Unreachable
 from connectors.sql import SqlConnector
 
 Connect = Callable[..., SqlConnector]
@@ -315,3 +315,16 @@ def test_rows_marked_as_archived_are_stated_as_gone(url: str, database: Engine, 
     connector = connect(url, Stream("clients", options={"archive": {"column": "gone", "value": "Y"}}))
     assert next(iter(connector.read("clients", None))).deleted == [False, True]
     assert connector.facts("clients").deletes == "flag"
+
+
+def test_the_hour_that_autumn_shows_twice_is_read_again(url: str, database: Engine, connect: Connect) -> None:
+    clients(database, 2, "2024-10-27 01:50:00")
+    connector = connect(url, stream(), timezone="Europe/London")
+    cursor = list(connector.read("clients", None))[-1].cursor
+    run(database, "update clients set changed = '2024-10-27 01:10:00' where id = 1")
+    assert ids(connector.read("clients", cursor)) == ["1", "2"]
+
+
+def test_an_address_outside_the_declared_network_is_unreachable(postgres_url: str, connect: Connect) -> None:
+    with pytest.raises(Unreachable):
+        connect(postgres_url, network="public").check()
