@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -53,7 +54,7 @@ def customer_records(count: int, seed: int, first: int = 1) -> list[dict[str, An
             {
                 "id": f"{seed}-{number:08d}",
                 "name": f"{name} {number}",
-                "contact": {"email": f"office@{domain}", "phone": f"020 7946 {number % 10_000:04d}"},
+                "contact": {"email": f"buyer{number}@{domain}", "phone": _phone(number)},
                 "vat_number": f"GB{number:09d}",
                 "address": {
                     "line1": address.street,
@@ -69,6 +70,11 @@ def customer_records(count: int, seed: int, first: int = 1) -> list[dict[str, An
             }
         )
     return records
+
+
+def _phone(number: int) -> str:
+    digits = f"{number % 10_000_000:07d}"
+    return f"020 7{digits[:3]} {digits[3:]}"
 
 
 class Source:
@@ -100,7 +106,7 @@ class Source:
         count = round(len(self.records) * percent / 100)
         for place in range(count):
             record = self.records[place * len(self.records) // count]
-            record["contact"] = {**record["contact"], "phone": f"0161 496 {(place + self._changes * 37) % 10_000:04d}"}
+            record["contact"] = {**record["contact"], "phone": _phone(place * 7 + self._changes + 5_000_000)}
             record["updated_at"] = f"2025-07-01T10:{self._changes % 60:02d}:00Z"
         for size in self._pages:
             self._pages[size] = self._prepare(size)
@@ -125,9 +131,8 @@ class _Connection(asyncio.Protocol):
         self.received += data
         while self.transport is not None and (end := self.received.find(b"\r\n\r\n")) >= 0:
             head = self.received[:end].decode("latin-1")
-            length = next(
-                (int(line[15:]) for line in head.split("\r\n") if line.lower().startswith("content-length:")), 0
-            )
+            announced = (line[15:] for line in head.split("\r\n") if line.lower().startswith("content-length:"))
+            length = int(next(announced, "0"))
             if len(self.received) < end + 4 + length:
                 return
             self.received = self.received[end + 4 + length :]
@@ -163,7 +168,7 @@ async def serve(rows: int, sources: int, seed: int, ports: list[int], page_size:
         first = place * share + 1
         source = Source(customer_records(max(0, min(share, rows - first + 1)), seed + place, first))
         source.page(1, page_size)
-        server = await loop.create_server(lambda source=source: _Connection(source), "127.0.0.1", ports[place])
+        server = await loop.create_server(partial(_Connection, source), "127.0.0.1", ports[place])
         servers.append(server)
     urls = [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in servers]
     stopped = asyncio.Event()

@@ -33,7 +33,7 @@ from sandbox.xero_documents import ID_FIELD
 DEFAULT_PORTS = {"crm": 9401, "accounting": 9402, "slack": 9403}
 TENANT_ID = "5b7f0c52-2a9e-4d1b-9c57-c0c0cd5a4d01"
 TOKENS = {"crm": "pat-sandbox-crm", "accounting": "sandbox-ledger-token", "slack": "xoxb-sandbox"}
-WEBHOOK_SECRET = "sandboxInboxSecret"
+WEBHOOK_PATH = "sandboxInboxSecret"  # the last part of the webhook's address
 READY_SECONDS = 60.0
 
 
@@ -93,7 +93,7 @@ def planes(state_dir: Path) -> dict[str, Plane]:
     return {
         "crm": hubspot.create_app(Store(state_dir / "crm.sqlite"), TOKENS["crm"]),
         "accounting": xero.create_app(Store(state_dir / "accounting.sqlite"), TOKENS["accounting"], TENANT_ID),
-        "slack": slack.create_app(Store(state_dir / "slack.sqlite"), WEBHOOK_SECRET, TOKENS["slack"]),
+        "slack": slack.create_app(Store(state_dir / "slack.sqlite"), WEBHOOK_PATH, TOKENS["slack"]),
     }
 
 
@@ -145,7 +145,7 @@ def where(state_dir: Path, database_url: str | None, ports: Mapping[str, int]) -
         crm_url=f"http://127.0.0.1:{ports['crm']}",
         accounting_url=f"http://127.0.0.1:{ports['accounting']}",
         slack_url=slack_url,
-        slack_webhook=f"{slack_url}/services/T000/B000/{WEBHOOK_SECRET}",
+        slack_webhook=f"{slack_url}/services/T000/B000/{WEBHOOK_PATH}",
         legacy_url=database_url or "",
         workbook_dir=str(state_dir / "workbooks"),
         state_dir=str(state_dir),

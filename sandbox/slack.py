@@ -1,4 +1,4 @@
-"""An inbox shaped like Slack: takes incoming webhooks and chat.postMessage, and shows what arrived on one plain page."""
+"""An inbox shaped like Slack: takes incoming webhooks and chat.postMessage, and shows what arrived on a plain page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}
 header{display:flex;justify-content:space-between;align-items:baseline;border-bottom:3px solid var(--accent)}
 h1{font-size:1.25rem;margin:.3rem 0}.count{opacity:.7}
-article{border:1px solid var(--line);border-left:4px solid var(--accent);border-radius:6px;margin:1rem 0;padding:.6rem 1rem}
+article{border:1px solid var(--line);border-left:4px solid var(--accent);border-radius:6px;margin:1rem 0;
+padding:.6rem 1rem}
 article .who{display:flex;justify-content:space-between;font-size:.85rem;opacity:.75}
 .text{white-space:pre-wrap;overflow-wrap:anywhere;margin:.3rem 0}code,pre{background:var(--soft);border-radius:3px}
 .fields{display:grid;grid-template-columns:1fr 1fr;gap:.2rem 1rem}.header{font-weight:700;font-size:1.05rem}

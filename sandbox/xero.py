@@ -157,7 +157,7 @@ class Api:
         raise LookupError(wanted)
 
     def save(self, resource: Resource, request: Request, body: bytes, can_update: bool) -> Response:
-        """PUT or POST elements: each is judged by itself; without summarizeErrors=false one bad element fails the call."""
+        """PUT or POST elements: each judged by itself; without summarizeErrors=false one bad element fails the call."""
         elements = _elements(resource, body, request.path_params.get("id"))
         keep = self._keeper(resource, request)
         is_mixed = request.query_params.get("summarizeErrors", "true").lower() == "false"
