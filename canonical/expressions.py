@@ -8,7 +8,7 @@ evaluated as Python. Understood:
     x.startsWith('')  x.endsWith('')  x.contains('')  x.matches('regular expression, linear time')
     changed('field')  the field is among those that changed: column `_changed`, List(String)
 
-A comparison with an empty (null) value is false, whichever way it is turned; `x == null` and `has(x)` ask for emptiness.
+A comparison with an empty (null) value is false, whichever way it is turned; `x == null` and `has(x)` ask for it.
 Numbers are decimals of 38 digits, nine after the point. A name of kind "source" is text that is read as the literal
 beside it asks: `amount > 10` compares numbers, `amount == '10'` texts, `archived == true` the word "true".
 """
@@ -29,7 +29,7 @@ import re2
 from celpy.celparser import CELParseError, CELParser
 from lark import Token, Tree
 
-from canonical.model import LeafKind
+from canonical.model import Entity, LeafKind
 
 MAX_CHARACTERS = 1000
 NUMBER = pl.Decimal(38, 9)
@@ -73,16 +73,30 @@ class _Term:
     """The leaf kind of a plain column."""
 
 
-def compile_expression(text: str, kinds: Mapping[str, LeafKind | Literal["source"]] | None) -> Expression:
+def compile_for_entity(text: str, entity: Entity) -> Expression:
+    """A condition on an entity's leaves, named as the sheet names them (`address.postcode`); the expression reads the
+    frame's columns (`address_postcode`). `changed('address')` asks of every part of a group. Raises ExpressionError."""
+    kinds = {leaf.path: leaf.kind for leaf in entity.leaves}
+    columns = {leaf.path: (leaf.column,) for leaf in entity.leaves}
+    groups = {field.name: tuple(leaf.column for leaf in field.leaves) for field in entity.fields}
+    return compile_expression(text, kinds, {**groups, **columns, **{n: g for n, g in groups.items() if len(g) > 1}})
+
+
+def compile_expression(
+    text: str,
+    kinds: Mapping[str, LeafKind | Literal["source"]] | None,
+    columns: Mapping[str, tuple[str, ...]] | None = None,
+) -> Expression:
     """The condition as a polars expression.
 
-    `kinds` names every column that may be used; None: any dotted name is a source field. Raises ExpressionError."""
+    `kinds` names every field that may be used; None: any dotted name is a source field. `columns` says under which
+    column(s) a name stands in the frame, where that is not the name itself. Raises ExpressionError."""
     if len(text) > MAX_CHARACTERS:
         raise ExpressionError(f"at most {MAX_CHARACTERS} characters", f"{len(text)}")
     spelled = _WORDS.sub(lambda m: m[1] or _OPERATORS[m[2]], text)
     try:
         tree = CELParser().parse(spelled)
-        compiler = _Compiler(kinds)
+        compiler = _Compiler(kinds, columns or {})
         term = compiler.term(tree)
     except CELParseError as error:
         place = f" at character {error.column}" if getattr(error, "column", None) else ""
@@ -122,8 +136,11 @@ def _named(term: _Term) -> str:
 class _Compiler:
     """Walks cel-python's tree; most of its levels only carry precedence and have one child."""
 
-    def __init__(self, kinds: Mapping[str, LeafKind | Literal["source"]] | None) -> None:
+    def __init__(
+        self, kinds: Mapping[str, LeafKind | Literal["source"]] | None, names: Mapping[str, tuple[str, ...]]
+    ) -> None:
         self.kinds = kinds
+        self.names = names
         self.columns: dict[str, None] = {}
         self.changed: dict[str, None] = {}
 
@@ -212,8 +229,9 @@ class _Compiler:
             close = difflib.get_close_matches(name, self.kinds, n=1)
             known = ", ".join(list(self.kinds)[:12])
             raise ExpressionError(f"a known field ({known})", f"'{name}'", close[0] if close else None)
-        self.columns[name] = None
-        column = pl.col(name)
+        standing = self.names.get(name, (name,))[0]
+        self.columns[standing] = None
+        column = pl.col(standing)
         if leaf == "source":
             return _Term(column, "source", leaf=leaf)
         if leaf in _NUMERIC_KINDS:
@@ -254,17 +272,19 @@ class _Compiler:
             return _Term(_as_text(argument).str.len_chars().cast(NUMBER), "number")
         if argument.leaf is None:
             raise ExpressionError("has(a field)", f"has({_named(argument)})")
-        return _Term(pl.col(_dotted_member(arguments[0])).is_not_null(), "boolean")
+        name = _dotted_member(arguments[0])
+        return _Term(pl.col(self.names.get(name, (name,))[0]).is_not_null(), "boolean")
 
     def _changed(self, argument: _Term) -> _Term:
         name = argument.literal
         if not isinstance(name, str):
             raise ExpressionError("changed('field')", f"changed({_named(argument)})")
-        if self.kinds is not None and name not in self.kinds:
+        if self.kinds is not None and name not in self.kinds and name not in self.names:
             close = difflib.get_close_matches(name, self.kinds, n=1)
             raise ExpressionError("changed('a known field')", f"'{name}'", close[0] if close else None)
-        self.changed[name] = None
-        return _Term(pl.col("_changed").list.contains(name), "boolean")
+        standing = self.names.get(name, (name,))
+        self.changed.update(dict.fromkeys(standing))
+        return _Term(pl.any_horizontal(pl.col("_changed").list.contains(column) for column in standing), "boolean")
 
     def _method(self, tree: Tree[Token]) -> _Term:
         subject, name = _as_text(self.term(tree.children[0])), str(tree.children[1])

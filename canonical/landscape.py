@@ -79,6 +79,9 @@ class System:
     shadow: bool = False
     why: str = ""
     timezone: str | None = None
+    engine: str = ""
+    """The package under connectors/ that runs it: `rest` for every manifest (then `settings["manifest"]` is the
+    canonical.declarations.manifest.Manifest), else the connector's own name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,8 +154,12 @@ class Section:
         """A text that names something declared elsewhere."""
         name = self.text(key, required=required)
         if name is not None:
-            self.notes.mentions.append(Mention(kind, name, self.node.entries[key].node, self.at(key)))
+            self.mention_of(kind, name, self.node.entries[key].node, self.at(key))
         return name
+
+    def mention_of(self, kind: Literal["role", "system", "entity"], name: str, node: Node, where: str) -> None:
+        """A name found elsewhere than at a key of its own (in a list)."""
+        self.notes.mentions.append(Mention(kind, name, node, where))
 
     def choice(self, key: str, options: Sequence[T], default: T) -> T:
         value = self.text(key)

@@ -248,7 +248,7 @@ class _Builder:
             key_node = self.value(event, where, depth + 1)
             key = key_node.text
             place = f"{where}.{key}" if where else key
-            if key_node.kind in ("mapping", "sequence", "nothing"):
+            if key_node.kind in ("mapping", "sequence") or (key_node.kind == "nothing" and key != "null"):
                 self.report(event, where, "text as a key", key_node.shown)
             elif key_node.kind in ("boolean", "integer", "number"):
                 self.report(event, place, "a key in quotes", key_node.shown, f'"{key}"')
@@ -268,7 +268,7 @@ class _Builder:
         if text in ("true", "false"):
             return Node(self.file, line, "boolean", text)
         if text in _NOTHING:
-            return Node(self.file, line, "nothing")
+            return Node(self.file, line, "nothing", text)
         if _INTEGER.match(text):
             return Node(self.file, line, "integer", text)
         if _NUMBER.match(text):
