@@ -14,12 +14,10 @@ Here the server lives until `stop()`, whoever started it, and every process reac
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -34,6 +32,7 @@ from psycopg import sql
 from sqlalchemy import URL
 
 from staging.errors import DatabaseUnavailable
+from staging.home import LOOPBACK, concord_home, exclusive, forget_port, remember_port, usable_port
 from staging.postgres_account import PostgresPrograms, locate_programs, server_folder
 
 Role = Literal["app", "owner", "admin"]
@@ -50,7 +49,7 @@ PORT_TRIES = 5
 
 # Sizes suit one machine that also runs the flows. Values are kept out of the log: no statements, no detail lines.
 SETTINGS = {
-    "listen_addresses": "127.0.0.1",
+    "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
     "password_encryption": "scram-sha-256",
     "synchronous_commit": "on",
@@ -67,11 +66,6 @@ SETTINGS = {
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }
-
-
-def concord_home() -> Path:
-    """The folder of everything Concord keeps on this machine: CONCORD_HOME, else `.concord` in the working folder."""
-    return Path(os.environ.get("CONCORD_HOME") or ".concord").absolute()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +95,7 @@ class EmbeddedServer:
         """
         with self._locked():
             if (status := self._status()).state == "running":
+                remember_port(self.home, status.port)
                 return status
             deadline = time.monotonic() + wait_seconds
             programs = locate_programs()
@@ -130,9 +125,7 @@ class EmbeddedServer:
                 check=False,
             )
             if done.returncode and self._status().pid is not None:
-                raise DatabaseUnavailable(
-                    f"the embedded server did not stop within {wait_seconds:.0f} s"
-                )
+                raise DatabaseUnavailable(f"the embedded server did not stop within {wait_seconds:.0f} s")
             return True
 
     def status(self) -> ServerStatus:
@@ -148,9 +141,7 @@ class EmbeddedServer:
     def url(self, role: Role = "app", database: str = DATABASE) -> URL:
         """Where to connect as a role. str() of it hides the password."""
         try:
-            password = json.loads((self.home / "passwords.json").read_text())[
-                USERS[role]
-            ]
+            password = json.loads((self.home / "passwords.json").read_text())[USERS[role]]
             port = int((self.home / "port").read_text())
         except (OSError, ValueError, KeyError) as error:
             raise DatabaseUnavailable(
@@ -169,22 +160,12 @@ class EmbeddedServer:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the home's lock file. The kernel drops it with the process, so a SIGKILL leaves nothing behind."""
+        """One process at a time; whatever the file system refuses inside is said plainly."""
         try:
-            # As root the server account must be able to walk through; what is private in here is 0600 or 0700 itself.
-            self.home.mkdir(
-                mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True
-            )
-            handle = os.open(self.home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            with exclusive(self.home):
+                yield
         except OSError as error:
-            raise DatabaseUnavailable(
-                f"cannot use {self.home} for the embedded server: {error.strerror}"
-            ) from None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
+            raise DatabaseUnavailable(f"cannot use {self.home} for the embedded server: {error.strerror}") from error
 
     def _folder(self) -> Path:
         """Where `data` and `log` stand: the home, unless the server's account could not reach it."""
@@ -198,14 +179,10 @@ class EmbeddedServer:
         data, log = folder / "data", folder / "log" / "server.log"
         if not (data / "PG_VERSION").exists():
             return ServerStatus("absent", self.home, data, log)
-        pid = _postmaster_pid(data)
-        if pid is None:
+        if (live := _postmaster(data)) is None:
             return ServerStatus("stopped", self.home, data, log)
-        port = _read_port(self.home)
-        ready = port is not None and _answers(port)
-        return ServerStatus(
-            "running" if ready else "recovering", self.home, data, log, port, pid
-        )
+        pid, port = live
+        return ServerStatus("running" if _answers(port) else "recovering", self.home, data, log, port, pid)
 
     def _ensure_cluster(self, programs: PostgresPrograms, folder: Path) -> None:
         """Run initdb once. It works in a folder beside, renamed when complete: a kill in between leaves no half."""
@@ -233,16 +210,14 @@ class EmbeddedServer:
             password_file.unlink(missing_ok=True)
         fresh.rename(data)
 
-    def _ensure_running(
-        self, programs: PostgresPrograms, folder: Path, deadline: float
-    ) -> None:
+    def _ensure_running(self, programs: PostgresPrograms, folder: Path, deadline: float) -> None:
         """Start the postmaster unless it lives, then wait until it takes connections."""
         data, log = folder / "data", folder / "log" / "server.log"
         ports_left = PORT_TRIES
         while True:
-            if _postmaster_pid(data) is None:
+            if (live := _postmaster(data)) is None:
                 _drop_stale_pid_file(data)
-                port = _usable_port(self.home)
+                port = usable_port(self.home)
                 written = log.stat().st_size if log.exists() else 0
                 left = max(1, int(deadline - time.monotonic()))
                 started = programs.run(
@@ -259,32 +234,22 @@ class EmbeddedServer:
                     "start",
                     check=False,
                 )
-                if started.returncode and not self._may_retry(
-                    said := _tail(log, written)
-                ):
+                if started.returncode and not self._may_retry(said := _tail(log, written)):
                     if "Address already in use" in said and ports_left > 0:
                         ports_left -= 1
-                        (self.home / "port").unlink(missing_ok=True)
+                        forget_port(self.home)
                         continue
-                    raise DatabaseUnavailable(
-                        f"the embedded server did not start; its log {log} ends: {said}"
-                    )
-            elif (port_now := _read_port(self.home)) is not None and _answers(port_now):
+                    raise DatabaseUnavailable(f"the embedded server did not start; its log {log} ends: {said}")
+            elif _answers(live[1]):
                 return
             if time.monotonic() > deadline:
-                raise DatabaseUnavailable(
-                    f"the embedded server is not ready yet (it may be recovering); see {log}"
-                )
+                raise DatabaseUnavailable(f"the embedded server is not ready yet (it may be recovering); see {log}")
             time.sleep(0.1)
 
     @staticmethod
     def _may_retry(said: str) -> bool:
         """A postmaster killed with SIGKILL leaves its children a moment longer: their memory must be free first."""
-        return (
-            "is still in use" in said
-            or "starting up" in said
-            or "not yet accepting" in said
-        )
+        return "is still in use" in said or "starting up" in said or "not yet accepting" in said
 
     def _ensure_roles(self) -> None:
         """Create the two roles and the database. Repeatable, so a kill in between costs nothing."""
@@ -293,49 +258,27 @@ class EmbeddedServer:
         passwords = json.loads((self.home / "passwords.json").read_text())
         with closing(_connect(self.url("admin", "postgres"))) as connection:
             for user in (USERS["owner"], USERS["app"]):
-                if not connection.execute(
-                    "select 1 from pg_roles where rolname = %s", [user]
-                ).fetchone():
-                    connection.execute(
-                        sql.SQL("create role {} login").format(sql.Identifier(user))
-                    )
+                if not connection.execute("select 1 from pg_roles where rolname = %s", [user]).fetchone():
+                    connection.execute(sql.SQL("create role {} login").format(sql.Identifier(user)))
                 secret = sql.Literal(passwords[user])
-                connection.execute(
-                    sql.SQL("alter role {} password {}").format(
-                        sql.Identifier(user), secret
-                    )
-                )
+                connection.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(user), secret))
             create_database(connection, DATABASE)
         (self.home / "provisioned").touch(mode=0o600)
 
 
-def create_database(
-    connection: psycopg.Connection, name: str, template: str | None = None
-) -> None:
+def create_database(connection: psycopg.Connection, name: str, template: str | None = None) -> None:
     """Create a database owned by `concord_owner` that only our roles may enter, unless it is there.
 
     `connection` is an autocommitting one of the admin role. With `template` its tables and rows are copied as files.
     """
-    if connection.execute(
-        "select 1 from pg_database where datname = %s", [name]
-    ).fetchone():
+    if connection.execute("select 1 from pg_database where datname = %s", [name]).fetchone():
         return
     database, owner = sql.Identifier(name), sql.Identifier(USERS["owner"])
-    source = (
-        sql.SQL(" template {}").format(sql.Identifier(template))
-        if template
-        else sql.SQL("")
-    )
+    source = sql.SQL(" template {}").format(sql.Identifier(template)) if template else sql.SQL("")
+    connection.execute(sql.SQL("create database {} owner {}").format(database, owner) + source)
+    connection.execute(sql.SQL("revoke all on database {} from public").format(database))
     connection.execute(
-        sql.SQL("create database {} owner {}").format(database, owner) + source
-    )
-    connection.execute(
-        sql.SQL("revoke all on database {} from public").format(database)
-    )
-    connection.execute(
-        sql.SQL("grant connect, temporary on database {} to {}").format(
-            database, sql.Identifier(USERS["app"])
-        )
+        sql.SQL("grant connect, temporary on database {} to {}").format(database, sql.Identifier(USERS["app"]))
     )
 
 
@@ -365,17 +308,13 @@ def _write_passwords(home: Path) -> dict[str, str]:
         return passwords
 
 
-def _postmaster_pid(data: Path) -> int | None:
-    """The live postmaster of this cluster. After a SIGKILL or a reboot its pid may be another process's by now."""
+def _postmaster(data: Path) -> tuple[int, int] | None:
+    """This cluster's live postmaster: pid and port. After a SIGKILL or a reboot its pid may be another process's."""
     try:
-        pid, named = (data / "postmaster.pid").read_text().split("\n")[:2]
+        pid, named, _, port = (data / "postmaster.pid").read_text().split("\n")[:4]
         process = psutil.Process(int(pid))
         is_ours = process.name().startswith("postgres") and Path(named) == data
-        return (
-            process.pid
-            if is_ours and process.status() != psutil.STATUS_ZOMBIE
-            else None
-        )
+        return (process.pid, int(port)) if is_ours and process.status() != psutil.STATUS_ZOMBIE else None
     except (OSError, ValueError, psutil.Error):
         return None
 
@@ -385,33 +324,11 @@ def _drop_stale_pid_file(data: Path) -> None:
     (data / "postmaster.pid").unlink(missing_ok=True)
 
 
-def _read_port(home: Path) -> int | None:
-    try:
-        return int((home / "port").read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def _usable_port(home: Path) -> int:
-    """The remembered loopback port, or a free one, remembered from now on."""
-    for wanted in (_read_port(home) or 0, 0):
-        with closing(socket.socket()) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", wanted))
-            except OSError:
-                continue
-            port: int = probe.getsockname()[1]
-        (home / "port").write_text(str(port))
-        return port
-    raise DatabaseUnavailable("no free TCP port on 127.0.0.1 for the embedded server")
-
-
 def _answers(port: int) -> bool:
     """Whether the server takes connections now (pg_isready: 0 yes, 1 starting, 2 no answer)."""
     isready = locate_programs().path("pg_isready")
     done = subprocess.run(
-        [isready, "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "3"],
+        [isready, "-q", "-h", LOOPBACK, "-p", str(port), "-t", "3"],
         check=False,
         capture_output=True,
     )
