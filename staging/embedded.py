@@ -161,8 +161,10 @@ class EmbeddedServer:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One process at a time; whatever the file system refuses inside is said plainly."""
+        # As root the server's account must be able to walk through; what is private inside is 0600 or 0700 itself.
+        mode = 0o755 if os.geteuid() == 0 else 0o700
         try:
-            with exclusive(self.home):
+            with exclusive(self.home, mode):
                 yield
         except OSError as error:
             raise DatabaseUnavailable(f"cannot use {self.home} for the embedded server: {error.strerror}") from error

@@ -18,13 +18,12 @@ def concord_home() -> Path:
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Make the folder and hold its lock file: one process at a time, others wait. Raises OSError.
+def exclusive(folder: Path, mode: int = 0o700) -> Iterator[None]:
+    """Make the folder (of this mode) and hold its lock file: one process at a time, others wait. Raises OSError.
 
     The kernel drops the lock with its process, so a SIGKILL leaves nothing behind.
     """
-    # As root a server's account must be able to walk through; what is private inside is 0600 or 0700 itself.
-    folder.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
     handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
