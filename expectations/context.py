@@ -3,7 +3,7 @@
 Importing GX takes seconds and hundreds of MiB, so it happens in the first call here. The context is ephemeral: suites,
 validations and connection strings are never written; with documents the results are, beside the pages they are for.
 
-    <docs_dir>/index.html            every validation, newest first
+    <docs_dir>/index.html            the latest validations, newest first
     <docs_dir>/validations/…         one page each
     <docs_dir>/.results/…            the results that the index is built from
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -26,8 +26,8 @@ from expectations.errors import GateError
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult
-    from great_expectations.data_context import EphemeralDataContext
-    from great_expectations.datasource.fluent import PostgresDatasource
+    from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
+    from great_expectations.datasource.fluent.postgres_datasource import PostgresDatasource
 
 SITE = "concord"
 SOURCE = "candidates"
@@ -35,12 +35,16 @@ ONE_CONNECTION = {"pool_size": 1, "max_overflow": 0}
 """The temporary table lives in one session; GX must work in that one."""
 
 
+MAX_INDEXED = 50
+"""The index is built from every result that is kept, 3 ms each; older pages stay, out of the index."""
+
+
 @contextmanager
 def opened(url: str, docs_dir: Path | None) -> Iterator[tuple[EphemeralDataContext, PostgresDatasource]]:
     """This process's context with a data source on one connection, which is closed at the end."""
     gx = _context(docs_dir)
     try:
-        source = gx.data_sources.add_postgres(SOURCE, connection_string=_for_gx(url), kwargs=dict(ONE_CONNECTION))
+        source = gx.data_sources.add_postgres(_source(url))
     except Exception as error:  # GX wraps what the driver says in several classes of its own
         raise GateError(f"the database cannot be reached for validation: {type(error).__name__}") from error
     try:
@@ -51,18 +55,33 @@ def opened(url: str, docs_dir: Path | None) -> Iterator[tuple[EphemeralDataConte
         gx.data_sources.delete(SOURCE)
 
 
-def build_page(gx: EphemeralDataContext, result: ExpectationSuiteValidationResult) -> Path:
-    """Write the page of one result and the index, and say where the page is."""
-    run_time = result.meta["run_id"].run_time
-    keys = [k for k in gx.validation_results_store.list_keys() if k.run_id.run_time == run_time]
-    gx.build_data_docs(site_names=[SITE], resource_identifiers=keys)
-    (site,) = gx.get_docs_sites_urls(resource_identifier=keys[0], site_name=SITE)
-    return Path(unquote(urlsplit(site["site_url"]).path))
+def build_page(gx: EphemeralDataContext, result: ExpectationSuiteValidationResult, about: Mapping[str, object]) -> Path:
+    """Write the page of one result and the index, and say where the page is. `about` is shown at the page's head."""
+    from great_expectations.data_context.types.resource_identifiers import ValidationResultIdentifier
+
+    store = gx.validation_results_store
+    stored = [k for k in store.list_keys() if isinstance(k, ValidationResultIdentifier)]
+    stored.sort(key=lambda k: str(k.run_id.run_time))
+    for old in stored[:-MAX_INDEXED]:
+        store.remove_key(old)  # type: ignore[no-untyped-call]
+    (key,) = (k for k in stored if k.run_id.run_time == result.meta["run_id"].run_time)
+    spec: Any = {**about, "data_asset_name": result.meta["batch_spec"]["data_asset_name"]}
+    result.meta["batch_spec"] = spec
+    store.set(key, result)
+    gx.build_data_docs(site_names=[SITE], resource_identifiers=[key])
+    (site,) = gx.get_docs_sites_urls(resource_identifier=key, site_name=SITE)
+    return Path(unquote(urlsplit(str(site["site_url"])).path))
 
 
 def path_safe(name: str) -> str:
     """A name that may be part of a file's path: letters, digits, spaces and a few signs; at most 80 characters."""
     return re.sub(r"[^\w ,#()-]+", "-", name).strip(" -")[:80] or "unnamed"
+
+
+def _source(url: str) -> PostgresDatasource:
+    from great_expectations.datasource.fluent.postgres_datasource import PostgresDatasource
+
+    return PostgresDatasource(name=SOURCE, connection_string=_for_gx(url), kwargs=dict(ONE_CONNECTION))
 
 
 @cache
@@ -84,7 +103,7 @@ def _context(docs_dir: Path | None) -> EphemeralDataContext:
     config.data_docs_sites = {}
     if docs_dir:
         config.data_docs_sites = {SITE: _site(docs_dir)}
-        results: dict[str, Any] = config.stores[config.validation_results_store_name]  # type: ignore[index]
+        results: dict[str, Any] = config.stores[config.validation_results_store_name]
         results["store_backend"] = _files(docs_dir / ".results")
     return great_expectations.get_context(project_config=config, mode="ephemeral")
 

@@ -1,19 +1,20 @@
 """Checks as a Great Expectations suite. Great Expectations is imported when the first batch has rows, not before.
 
 A check on one column as it stands becomes GX's own expectation for it, so that its page shows the values met. Every
-other check becomes a column of the checked query, named after the check: empty for a good row, the record's source id
-for a bad one. GX then expects that column to be empty, its one aggregate query counts all such checks at once, and the
-page shows the ids of failing records rather than their values.
+other check becomes a column `fails <check>` of the checked query: empty for a good row, the record's source id for a
+bad one. GX then expects that column to be empty, its one aggregate query counts all such checks at once, and the page
+shows the ids of failing records rather than their values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from canonical.checks import Check
+from expectations.split import failing_column
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
@@ -44,10 +45,6 @@ def plan_suite(checks: Sequence[Check]) -> SuitePlan:
             raise ValueError(f"check {check.name} checks nothing: it has no predicate")
     table = tuple(c for c in checks if c.kind == "volume")
     native = tuple(c for c in checks if c.kind != "volume" and _is_native(c))
-    columns = {c.columns[0] for c in native}
-    # A computed column named as a native one would hide it; such a check's twin is judged by its predicate too.
-    clash = {c.name for c in checks} & columns
-    native = tuple(c for c in native if c.columns[0] not in clash)
     computed = tuple(c for c in checks if c.kind != "volume" and c not in native)
     return SuitePlan(native, computed, table)
 
@@ -78,20 +75,24 @@ def expectations(plan: SuitePlan) -> list[tuple[Check, Expectation]]:
 
 
 def _expectation(check: Check, *, native: bool) -> Expectation:
-    import great_expectations.expectations as gxe
+    from great_expectations.expectations.core.expect_column_values_to_be_between import ExpectColumnValuesToBeBetween
+    from great_expectations.expectations.core.expect_column_values_to_be_in_set import ExpectColumnValuesToBeInSet
+    from great_expectations.expectations.core.expect_column_values_to_be_null import ExpectColumnValuesToBeNull
+    from great_expectations.expectations.core.expect_column_values_to_not_be_null import ExpectColumnValuesToNotBeNull
+    from great_expectations.expectations.core.expect_table_row_count_to_be_between import ExpectTableRowCountToBeBetween
 
     said: dict[str, Any] = {"description": _description(check), "meta": {"check": check.name}}
     if check.kind == "volume":
-        return gxe.ExpectTableRowCountToBeBetween(min_value=int(check.minimum or 0), **said)
-    column = check.columns[0] if native else check.name
+        return ExpectTableRowCountToBeBetween(min_value=int(check.minimum or 0), **said)
+    column = check.columns[0] if native else failing_column(check)
     if not native:
-        return gxe.ExpectColumnValuesToBeNull(column=column, **said)
+        return ExpectColumnValuesToBeNull(column=column, **said)
     if check.kind == "choice":
-        return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=list(check.values), **said)
+        return ExpectColumnValuesToBeInSet(column=column, value_set=list(check.values), **said)
     if check.kind == "range":
         least, most = (None if b is None else float(b) for b in (check.minimum, check.maximum))
-        return gxe.ExpectColumnValuesToBeBetween(column=column, min_value=least, max_value=most, **said)
-    return gxe.ExpectColumnValuesToNotBeNull(column=column, **said)
+        return ExpectColumnValuesToBeBetween(column=column, min_value=least, max_value=most, **said)
+    return ExpectColumnValuesToNotBeNull(column=column, **said)
 
 
 def _description(check: Check) -> str:
@@ -102,8 +103,3 @@ def _description(check: Check) -> str:
         "stop": "one failing row stops the batch",
     }[check.on_fail]
     return f"{check.means} ({check.name}; {consequence}).".replace("$", "$$")
-
-
-def notes(meta: Mapping[str, object]) -> dict[str, object]:
-    """What the page says about the batch: integration, system, stream, entity, batch, owner … as given."""
-    return {"notes": {"format": "string", "content": [f"{k.replace('_', ' ')}: {v}" for k, v in meta.items()]}}
