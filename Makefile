@@ -7,7 +7,7 @@ PY := .venv/bin/python
 CODE := apps benchmarks canonical connectors deployments expectations flows sandbox staging tasks
 QUICK := not slow and not faults
 
-.PHONY: setup demo test test-all check format lock clean help
+.PHONY: setup demo test test-all check format lock schema clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -50,6 +50,10 @@ lock: setup
 	  pyproject.toml -o requirements.lock
 	@{ echo '# Made by `make lock`: every package pinned with hashes, no index named.'; cat requirements.lock; } \
 	  > requirements.lock.new && mv requirements.lock.new requirements.lock
+
+# The first revision's SQL from staging/tables.py; only until the first release.
+schema: setup
+	@$(PY) -m staging.migrations.freeze
 
 clean:
 	@rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .coverage

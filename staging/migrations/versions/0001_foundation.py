@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from alembic import context, op
-from sqlalchemy.schema import CreateSchema
 
 from staging.grants import grant_work
-from staging.tables import SCHEMAS, metadata
 
 revision = "0001"
 down_revision = None
@@ -16,7 +16,5 @@ depends_on = None
 
 def upgrade() -> None:
     connection = op.get_bind()
-    for schema in SCHEMAS:
-        connection.execute(CreateSchema(schema, if_not_exists=True))
-    metadata.create_all(connection)
+    connection.exec_driver_sql(Path(__file__).with_suffix(".sql").read_text())
     grant_work(connection, context.config.attributes.get("app_role"))
