@@ -69,13 +69,9 @@ def database_url(role: Role = "app") -> URL:
     try:
         url = sa.make_url(declared)
     except ArgumentError:
-        raise DatabaseUnavailable(
-            f"{name}: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-        ) from None
+        raise DatabaseUnavailable(f"{name}: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE") from None
     if url.get_backend_name() not in ("postgresql", "postgres"):
-        raise DatabaseUnavailable(
-            f"{name}: expected a postgresql:// URL, found {url.get_backend_name()}://"
-        )
+        raise DatabaseUnavailable(f"{name}: expected a postgresql:// URL, found {url.get_backend_name()}://")
     return url.set(drivername="postgresql+psycopg")
 
 
@@ -85,9 +81,7 @@ def engine(role: Role = "app") -> Engine:
     key = (os.getpid(), role, url)
     if key not in _engines:
         # `name` goes through libpq's options, so that each session has its limits without a round trip.
-        options = " ".join(
-            f"-c {name}={value}" for name, value in SESSION[role].items()
-        )
+        options = " ".join(f"-c {name}={value}" for name, value in SESSION[role].items())
         _engines[key] = sa.create_engine(
             url,
             pool_pre_ping=True,

