@@ -45,13 +45,15 @@ def opened(url: str, docs_dir: Path | None) -> Iterator[tuple[EphemeralDataConte
     gx = _context(docs_dir)
     try:
         source = gx.data_sources.add_postgres(_source(url))
+        # GX probes assets over one engine and validates over another; a temporary table is seen by one session only.
+        source.get_engine().dispose()
+        source._engine = source.get_execution_engine().engine
     except Exception as error:  # GX wraps what the driver says in several classes of its own
         raise GateError(f"the database cannot be reached for validation: {type(error).__name__}") from error
     try:
         yield gx, source
     finally:
         source.get_execution_engine().close()
-        source.get_engine().dispose()
         gx.data_sources.delete(SOURCE)
 
 

@@ -152,7 +152,8 @@ def _run_suite(
 
     origin = [str(meta[k]) for k in ("system", "stream") if k in meta]
     title = path_safe(" ".join([str(meta.get("entity", candidates.table)), *(["from", *origin] if origin else [])]))
-    asset = source.add_query_asset(f"batch {candidates.batch_id}", query=f"SELECT * FROM {CHECKED_TABLE}")  # noqa: S608
+    # A table asset: of a query asset GX fetches every row only to learn the names of its columns.
+    asset = source.add_table_asset(f"batch {candidates.batch_id}", table_name=CHECKED_TABLE)
     rows = asset.add_batch_definition_whole_table("rows")
     suite = ExpectationSuite(title, expectations=[e for _, e in expectations(plan)])
     definition = ValidationDefinition(name=title, data=rows, suite=gx.suites.add_or_update(suite))
