@@ -25,8 +25,10 @@ from staging.errors import (
 )
 
 __all__ = [
+    "Connection",
     "DatabaseTrouble",
     "DatabaseUnavailable",
+    "Engine",
     "SchemaMissing",
     "SchemaNewer",
     "database_url",
