@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
+from urllib.parse import quote
 
 import httpx
 
@@ -123,3 +124,10 @@ def excerpt(body: bytes) -> str:
     text = body[:_EXCERPT].decode("utf-8", "replace")
     shown = "".join(char if char.isprintable() else " " for char in text)
     return ": " + " ".join(shown.split())
+
+
+def segment(record_id: str) -> str:
+    """An id as one segment of a path. Misdeclared for ids that would lead to another path."""
+    if record_id in ("", ".", ".."):
+        raise Misdeclared(f"expected an id, found {record_id!r}")
+    return quote(record_id, safe="")

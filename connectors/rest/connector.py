@@ -11,6 +11,7 @@ from canonical.declarations import manifest as declared
 from canonical.declarations.manifest import Manifest, StreamManifest
 from connectors.auth import ApiKey, Auth, Basic, Bearer, NoAuth
 from connectors.http import HttpClient
+from connectors.http.outcome import segment
 from connectors.paging import Shape, Splitter, in_order
 from connectors.paging.exact import equals_all
 from connectors.paging.strict import leaf, path_of
@@ -27,7 +28,7 @@ from connectors.protocol import (
     Write,
 )
 from connectors.rest.reading import Lister
-from connectors.rest.writing import Writer, segment
+from connectors.rest.writing import Writer
 
 _OPS = ("create", "update", "archive", "delete")
 _GONE = frozenset({404, 410})

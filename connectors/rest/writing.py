@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
 from canonical.declarations.manifest import Operation, StreamManifest
 from connectors.http import Answer, HttpClient
-from connectors.http.outcome import excerpt
+from connectors.http.outcome import excerpt, segment
 from connectors.http.receipts import batch_key, one_by_one, rejected, unknown
 from connectors.paging.strict import leaf, mark_text, path_of
 from connectors.protocol import Ambiguous, Misdeclared, Receipt, Write
@@ -181,13 +180,6 @@ def put(item: dict[str, Any], path: Sequence[str], value: Any) -> None:
         item[step] = dict(item.get(step) or {})
         item = item[step]
     item[last] = value
-
-
-def segment(record_id: str) -> str:
-    """An id as one segment of a path. Misdeclared for ids that would lead to another path."""
-    if record_id in ("", ".", ".."):
-        raise Misdeclared(f"expected an id, found {record_id!r}")
-    return quote(record_id, safe="")
 
 
 def _text(value: Any) -> str | None:
