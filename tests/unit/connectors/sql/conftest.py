@@ -18,26 +18,17 @@ from staging.embedded import EmbeddedServer
 _COUNTER = itertools.count()
 
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    server = EmbeddedServer(tmp_path_factory.mktemp("sql-postgres"))
-    server.start()
-    yield server
-    server.stop()
-    server.destroy()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'source.db'}"
-    return new_postgres_database(request.getfixturevalue("postgres"))
+    return new_postgres_database(request.getfixturevalue("embedded_server"))
 
 
 @pytest.fixture
-def postgres_url(postgres: EmbeddedServer) -> str:
-    return new_postgres_database(postgres)
+def postgres_url(embedded_server: EmbeddedServer) -> str:
+    return new_postgres_database(embedded_server)
 
 
 def new_postgres_database(server: EmbeddedServer) -> str:
