@@ -222,7 +222,11 @@ batch = Table(
     _at("started_at", now=True),
     _at("ended_at"),
     _one_of("state", "open", "passed", "split", "stopped", "abandoned"),
-    CheckConstraint("state = 'open' or mapped = passed + quarantined + ignored", name="mapped_is_accounted_for"),
+    # a stopped batch has moved nothing: its records are still landed and are mapped again by the next sync
+    CheckConstraint(
+        "state in ('open', 'stopped', 'abandoned') or mapped = passed + quarantined + ignored",
+        name="mapped_is_accounted_for",
+    ),
     Index(None, "entity", "system", "stream", "started_at"),
     schema="ops",
 )
@@ -487,6 +491,7 @@ shadow = Table(
     Column("asked", JSON, nullable=False),
     Column("read", JSON),
     Column("version", Integer, nullable=False),
+    Column("is_archived", Boolean, nullable=False, server_default=text("false")),
     _at("confirmed_at", now=True),
     schema="ops",
 )
@@ -534,7 +539,7 @@ hold = Table(
     _at("closed_at"),
     _text("closed_by"),
     _text("closed_because"),
-    _one_of("kind", "brake", "ask_when", "mode", "window", "delete", "currency"),
+    _one_of("kind", "brake", "ask_when", "mode", "window", "delete", "currency", "duplicate"),
     _one_of("state", "open", "approved", "rejected", "expired"),
     Index(None, "state", "opened_at"),
     schema="ops",
@@ -577,7 +582,7 @@ finding = Table(
     _text("closed_because"),
     _one_of(
         "kind", "unauthorised_edit", "duplicate", "deleted_elsewhere", "blank_at_first_link", "orphan", "bridge",
-        "unresolved_reference", "difference", "target_duplicate",
+        "unresolved_reference", "difference", "target_duplicate", "reopened", "ambiguous_create",
     ),
     _one_of("action", "restore", "report", "ask"),
     _one_of("state", "open", "corrected", "accepted"),

@@ -1,0 +1,114 @@
+"""The crosswalk: which source record is which golden record. History is kept, nothing is overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+import polars as pl
+from sqlalchemy import Connection, text
+
+from staging.frames import ident, literal, read_frame, temporary, write_frame
+
+_TABLE = ident("ops", "crosswalk")
+
+
+def link(conn: Connection, entity: str, links: pl.DataFrame, *, by: str) -> int:
+    """Adds links: system, stream, source_id, canonical_id, is_primary, because, score."""
+    rows = links.select(
+        pl.lit(entity).alias("entity"),
+        "system",
+        "stream",
+        "source_id",
+        "canonical_id",
+        "is_primary",
+        "because",
+        "score",
+        pl.lit(by).alias("linked_by"),
+    )
+    return write_frame(conn, _TABLE, rows)
+
+
+def link_new(conn: Connection, entity: str, links: pl.DataFrame, *, by: str) -> int:
+    """The same for records of a target; one that is linked already is left as it is. Gives how many were new."""
+    columns = {
+        "system": "text", "stream": "text", "source_id": "text", "canonical_id": "text", "is_primary": "boolean",
+        "because": "text", "score": "float8",
+    }  # fmt: skip
+    table = temporary(conn, "new_links", columns, links.select(list(columns)))
+    listed = ", ".join(columns)
+    found = conn.execute(
+        text(
+            f"insert into ops.crosswalk (entity, {listed}, linked_by) select :entity, {listed}, :by from {table}"
+            " on conflict do nothing"
+        ),
+        {"entity": entity, "by": by},
+    )
+    return int(found.rowcount)
+
+
+def primaries(conn: Connection, entity: str, canonical_ids: pl.DataFrame) -> pl.DataFrame:
+    """The (canonical_id, system, stream) that have a primary link already."""
+    table = temporary(conn, "primary_ids", {"canonical_id": "text"}, canonical_ids.select("canonical_id").unique())
+    return read_frame(
+        conn,
+        f"select c.canonical_id, c.system, c.stream from {table} a join ops.crosswalk c using (canonical_id)"
+        f" where c.entity = {literal(entity)} and c.is_primary and c.ended_at is null",
+        {"canonical_id": pl.String, "system": pl.String, "stream": pl.String},
+    )
+
+
+def links_in(conn: Connection, entity: str, system: str, stream: str, canonical_ids: pl.DataFrame) -> pl.DataFrame:
+    """The primary links (id, source_id) of golden records in one system's stream."""
+    table = temporary(conn, "link_ids", {"canonical_id": "text"}, canonical_ids.select("canonical_id").unique())
+    return read_frame(
+        conn,
+        f"select c.canonical_id, c.source_id from {table} a join ops.crosswalk c using (canonical_id)"
+        f" where c.entity = {literal(entity)} and c.system = {literal(system)} and c.stream = {literal(stream)}"
+        " and c.is_primary and c.ended_at is null",
+        {"id": pl.String, "source_id": pl.String},
+    )
+
+
+def all_links(conn: Connection, canonical_id: str) -> list[dict[str, object]]:
+    """Every link a golden record has or had, oldest first."""
+    found = conn.execute(
+        text("select * from ops.crosswalk where canonical_id = :id order by id"), {"id": canonical_id}
+    ).mappings()
+    return [dict(r) for r in found]
+
+
+def resolve_tokens(conn: Connection, tokens: Sequence[str], entity: str, unique_columns: Sequence[str]) -> pl.DataFrame:
+    """Reference tokens (`canonical.model.Token`) to canonical ids of `entity`: frame (token, canonical_id).
+
+    Tokens that do not resolve yet are left out. `unique_columns` are the columns that a value token may name."""
+    parsed = [(t, *map(str, orjson.loads(t))) for t in dict.fromkeys(tokens)]
+    by_link = [p for p in parsed if p[1] == "link"]
+    by_value = [p for p in parsed if p[1] == "value"]
+    found: list[pl.DataFrame] = []
+    schema = {"token": pl.String, "canonical_id": pl.String}
+    if by_link:
+        frame = pl.DataFrame(
+            [(t, system, stream, source) for t, _, system, stream, source in by_link],
+            schema={"token": pl.String, "system": pl.String, "stream": pl.String, "source_id": pl.String},
+            orient="row",
+        )
+        table = temporary(conn, "tokens", {c: "text" for c in frame.columns}, frame)
+        sql = (
+            f"select t.token, c.canonical_id from {table} t join ops.crosswalk c on c.entity = {literal(entity)}"
+            " and c.system = t.system and c.stream = t.stream and c.source_id = t.source_id and c.ended_at is null"
+        )
+        found.append(read_frame(conn, sql, schema))
+    for column in unique_columns:
+        values = [(t, value) for t, _, name, value, *_ in by_value if name == column]
+        if not values:
+            continue
+        frame = pl.DataFrame(values, schema={"token": pl.String, "value": pl.String}, orient="row")
+        table = temporary(conn, "value_tokens", {"token": "text", "value": "text"}, frame)
+        # a value that several golden records hold resolves to none of them
+        sql = (
+            f"select t.token, min(g.id) from {table} t join {ident('golden', entity)} g"
+            f" on g.{ident(column)}::text = t.value group by t.token having count(*) = 1"
+        )
+        found.append(read_frame(conn, sql, schema))
+    return pl.concat(found).unique("token") if found else pl.DataFrame(schema=schema)

@@ -1,0 +1,101 @@
+"""Whole batches between PostgreSQL and polars, by COPY: the one way rows move in bulk.
+
+Every value crosses as text in its canonical form (`canonical.model`), so a value read back equals the value written,
+to the character. "" and NULL are different things and stay so: both sides write "" quoted and NULL as nothing.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.sql import ClauseElement, quoted_name
+
+from canonical.model import LeafKind
+
+_DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]  # named: a % in a literal stays one
+
+
+def ident(*names: str) -> str:
+    """A (schema-qualified) identifier, quoted by SQLAlchemy."""
+    preparer = _DIALECT.identifier_preparer
+    return ".".join(preparer.quote_identifier(quoted_name(n, quote=True)) for n in names)
+
+
+def literal(value: str | int | None) -> str:
+    """A value as a SQL literal, for COPY statements, which take no parameters."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):
+        return str(value)
+    return "'" + value.replace("'", "''") + "'"
+
+
+def compiled(statement: ClauseElement) -> str:
+    """A SQLAlchemy statement with its parameters written in."""
+    return str(statement.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+
+
+def as_text(expression: str, kind: LeafKind | str) -> str:
+    """SQL that gives a typed column in its canonical text form."""
+    if kind == "datetime":
+        return f"to_char({expression} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+    if kind == "boolean":
+        return f"case {expression} when true then 'true' when false then 'false' end"
+    return f"{expression}::text"
+
+
+def read_frame(conn: Connection, query: str | ClauseElement, schema: Mapping[str, Any]) -> pl.DataFrame:
+    """Rows of `query` (at least two columns, in the order of `schema`) as a frame of those polars types.
+
+    `List(String)` columns must be selected as `array_to_json(col)::text`."""
+    sql = query if isinstance(query, str) else compiled(query)
+    buffer = io.BytesIO()
+    cursor = conn.connection.driver_connection.cursor()  # type: ignore[union-attr]
+    with cursor, cursor.copy(f"COPY ({sql}) TO STDOUT (FORMAT csv)") as copy:
+        for chunk in copy:
+            buffer.write(chunk)
+    plain = {n: pl.String if isinstance(t, pl.List) else t for n, t in schema.items()}
+    if not buffer.tell():
+        return pl.DataFrame(schema=dict(schema))
+    buffer.seek(0)
+    frame = pl.read_csv(buffer, has_header=False, schema=plain)
+    lists = [n for n, t in schema.items() if isinstance(t, pl.List)]
+    return frame.with_columns(pl.col(n).str.json_decode(pl.List(pl.String)) for n in lists) if lists else frame
+
+
+def write_frame(conn: Connection, table: str, frame: pl.DataFrame, columns: Sequence[str] | None = None) -> int:
+    """COPY `frame` into `table` (already quoted); its column names are the table's. Returns the rows written.
+
+    `List(String)` columns become `text[]`; their elements must be names, not free text."""
+    if frame.is_empty():
+        return 0
+    frame = frame.select(columns) if columns is not None else frame
+    lists = [n for n, t in frame.schema.items() if isinstance(t, pl.List)]
+    if lists:
+        frame = frame.with_columns(
+            pl.when(pl.col(n).is_null()).then(None).otherwise("{" + pl.col(n).list.join(",") + "}").alias(n)
+            for n in lists
+        )
+    buffer = io.BytesIO()
+    frame.write_csv(buffer, include_header=False, quote_style="necessary")
+    names = ", ".join(ident(n) for n in frame.columns)
+    cursor = conn.connection.driver_connection.cursor()  # type: ignore[union-attr]
+    with cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT csv)") as copy:
+        copy.write(buffer.getbuffer())
+    return frame.height
+
+
+def temporary(conn: Connection, name: str, columns: Mapping[str, str], frame: pl.DataFrame) -> str:
+    """A temporary table that lives until the transaction ends, filled with `frame`; gives its quoted name."""
+    listed = ", ".join(f"{ident(c)} {t}" for c, t in columns.items())
+    conn.exec_driver_sql(f"drop table if exists {ident('pg_temp', name)}")
+    conn.exec_driver_sql(f"create temporary table {ident(name)} ({listed}) on commit drop")
+    write_frame(conn, ident("pg_temp", name), frame, list(columns))
+    if frame.height > 1000:
+        conn.exec_driver_sql(f"analyze {ident('pg_temp', name)}")
+    return ident("pg_temp", name)

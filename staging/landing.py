@@ -1,0 +1,361 @@
+"""Landing: every record version as it was read, what is new about it, and how far each stream was read.
+
+    land_page      compares a page with what is landed and stores only what differs
+    finish / fail  close a reading; `finish` of a complete sweep gives the ids it did not see
+    work           what is landed and not yet staged: the next steps take it, whichever run landed it (DESIGN 9.1)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection, text
+
+from staging.frames import ident, literal, read_frame, temporary, write_frame
+from staging.tables import raw_record, record, sweep_seen
+
+_RAW = ident("landing", raw_record.name)
+_RECORD = ident("landing", record.name)
+_SEEN = ident("landing", sweep_seen.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of the records received: every one has exactly one of these homes."""
+
+    received: int = 0
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    repeated: int = 0
+    refused: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+def begin(conn: Connection, *, sync_id: int | None, system: str, stream: str, mode: str, cursor: object) -> int:
+    """Opens a reading of a stream; gives its id."""
+    found = conn.execute(
+        text(
+            "insert into landing.extract_run (sync_id, system, stream, mode, state, cursor_before)"
+            " values (:sync, :system, :stream, :mode, 'running', cast(:cursor as jsonb)) returning id"
+        ),
+        {"sync": sync_id, "system": system, "stream": stream, "mode": mode, "cursor": json.dumps(cursor)},
+    )
+    return int(found.scalar_one())
+
+
+def cursor_of(conn: Connection, system: str, stream: str) -> Mapping[str, Any] | None:
+    """How far the stream was read, or None when it never was read to its end."""
+    return conn.execute(
+        text("select value from landing.cursor where system = :system and stream = :stream"),
+        {"system": system, "stream": stream},
+    ).scalar_one_or_none()
+
+
+def land_page(
+    conn: Connection,
+    run: int,
+    *,
+    system: str,
+    stream: str,
+    ids: Sequence[str],
+    payloads: Sequence[bytes],
+    hashes: Sequence[int],
+    changed: Sequence[str | None],
+    deleted: Sequence[bool],
+    parents: Sequence[str] | None,
+    refused: int,
+    is_sweep: bool,
+    pages: int = 1,
+) -> Counts:
+    """Lands records (columns of equal length), all in the caller's transaction. `hashes` are 64-bit xxh3 of the bytes.
+
+    A record that came twice: the same bytes are `repeated`; different bytes, the one with the later change mark (and,
+    without marks, the later in the page) is kept and the other counted `repeated`."""
+    size = sum(map(len, payloads))
+    incoming = pl.DataFrame(
+        {
+            "source_id": list(ids),
+            "row": pl.Series(range(len(ids)), dtype=pl.Int64),
+            "raw_hash": pl.Series(list(hashes), dtype=pl.Int64),
+            "changed": pl.Series(list(changed), dtype=pl.String),
+            "deleted": pl.Series(list(deleted), dtype=pl.Boolean),
+            "parent_id": pl.Series(list(parents) if parents else [None] * len(ids), dtype=pl.String),
+        },
+        schema_overrides={"source_id": pl.String},
+    )
+    once = (
+        incoming.sort("changed", "row", nulls_last=False).unique("source_id", keep="last", maintain_order=True).sort("row")
+        if incoming["source_id"].n_unique() < incoming.height
+        else incoming
+    )
+    known = _known(conn, system, stream, once["source_id"].to_list())
+    compared = once.join(known, on="source_id", how="left", maintain_order="left").with_columns(
+        verdict=pl.when(pl.col("was_deleted").is_null())
+        .then(pl.when("deleted").then(pl.lit("deleted")).otherwise(pl.lit("new")))
+        .when(pl.col("deleted") & ~pl.col("was_deleted"))
+        .then(pl.lit("deleted"))
+        .when(pl.col("raw_hash").eq_missing(pl.col("was_hash")) & (pl.col("deleted") == pl.col("was_deleted")))
+        .then(pl.lit("unchanged"))
+        .otherwise(pl.lit("changed"))
+    )
+    differs = compared.filter(pl.col("verdict") != "unchanged")
+    if differs.height:
+        _store(conn, run, system, stream, differs, payloads)
+    if is_sweep:
+        seen = once.select(pl.lit(run, pl.Int64).alias("extract_run_id"), "source_id")
+        write_frame(conn, _SEEN, seen)
+    tally = dict(compared.group_by("verdict").len().iter_rows())
+    counts = Counts(
+        received=len(ids) + refused,
+        new=tally.get("new", 0),
+        changed=tally.get("changed", 0),
+        unchanged=tally.get("unchanged", 0),
+        deleted=tally.get("deleted", 0),
+        repeated=incoming.height - once.height,
+        refused=refused,
+        bytes=size,
+    )
+    _add(conn, run, counts, pages)
+    return counts
+
+
+def _known(conn: Connection, system: str, stream: str, ids: list[str]) -> pl.DataFrame:
+    rows = conn.execute(
+        text(
+            "select source_id, raw_hash, deleted from landing.record"
+            " where system = :system and stream = :stream and source_id = any(:ids)"
+        ),
+        {"system": system, "stream": stream, "ids": ids},
+    ).all()
+    schema = {"source_id": pl.String, "was_hash": pl.Int64, "was_deleted": pl.Boolean}
+    return pl.DataFrame([tuple(r) for r in rows], schema=schema, orient="row")
+
+
+def _store(
+    conn: Connection, run: int, system: str, stream: str, differs: pl.DataFrame, payloads: Sequence[bytes]
+) -> None:
+    first = conn.execute(
+        text(
+            "select min(id) from (select nextval(pg_get_serial_sequence('landing.raw_record', 'id')) as id"
+            " from generate_series(1, :n)) as taken"
+        ),
+        {"n": differs.height},
+    ).scalar_one()
+    rows = differs["row"].to_list()
+    raw = differs.select(
+        pl.int_range(first, first + differs.height, dtype=pl.Int64).alias("id"),
+        pl.lit(run, pl.Int64).alias("extract_run_id"),
+        pl.lit(system).alias("system"),
+        pl.lit(stream).alias("stream"),
+        "source_id",
+        pl.Series("payload", [payloads[r].decode() for r in rows], dtype=pl.String),
+        "raw_hash",
+        "changed",
+        "deleted",
+    )
+    write_frame(conn, _RAW, raw)
+    heads = raw.select("system", "stream", "source_id", pl.col("id").alias("raw_id"), "raw_hash", "deleted").with_columns(
+        differs["parent_id"], pl.lit("landed").alias("state")
+    )
+    is_first = differs["was_deleted"].is_null()
+    write_frame(conn, _RECORD, heads.filter(is_first))
+    changed = heads.filter(~is_first)
+    if changed.height:
+        columns = {
+            "source_id": "text", "raw_id": "bigint", "raw_hash": "bigint", "deleted": "boolean", "parent_id": "text",
+        }  # fmt: skip
+        table = temporary(conn, "landed_again", columns, changed)
+        conn.execute(
+            text(
+                f"update landing.record r set raw_id = n.raw_id, raw_hash = n.raw_hash, deleted = n.deleted,"
+                f" parent_id = n.parent_id, state = 'landed', landed_at = now() from {table} n"
+                " where r.system = :system and r.stream = :stream and r.source_id = n.source_id"
+            ),
+            {"system": system, "stream": stream},
+        )
+
+
+def _add(conn: Connection, run: int, counts: Counts, pages: int) -> None:
+    sums = ", ".join(f"{f.name} = {f.name} + :{f.name}" for f in fields(Counts))
+    values = {f.name: getattr(counts, f.name) for f in fields(Counts)}
+    conn.execute(
+        text(f"update landing.extract_run set {sums}, pages = pages + :pages where id = :run"),
+        {**values, "pages": pages, "run": run},
+    )
+
+
+def store_cursor(conn: Connection, run: int, system: str, stream: str, value: Mapping[str, Any]) -> None:
+    """Stores the cursor, in the transaction that landed its page (RELIABILITY P4)."""
+    conn.execute(
+        text(
+            "insert into landing.cursor (system, stream, value, extract_run_id)"
+            " values (:system, :stream, cast(:value as jsonb), :run) on conflict (system, stream)"
+            " do update set value = excluded.value, extract_run_id = excluded.extract_run_id, updated_at = now()"
+        ),
+        {"system": system, "stream": stream, "value": json.dumps(dict(value)), "run": run},
+    )
+
+
+def absent(conn: Connection, run: int, system: str, stream: str) -> list[str]:
+    """Live records that the complete sweep `run` did not see, in id order. They are candidates, not tombstones."""
+    found = conn.execute(
+        text(
+            "select r.source_id from landing.record r where r.system = :system and r.stream = :stream and not r.deleted"
+            " and not exists (select from landing.sweep_seen s where s.extract_run_id = :run"
+            " and s.source_id = r.source_id) order by r.source_id"
+        ),
+        {"system": system, "stream": stream, "run": run},
+    )
+    return list(found.scalars())
+
+
+def live_count(conn: Connection, system: str, stream: str) -> int:
+    """How many live records of the stream are landed."""
+    found = conn.execute(
+        text("select count(*) from landing.record where system = :system and stream = :stream and not deleted"),
+        {"system": system, "stream": stream},
+    )
+    return int(found.scalar_one())
+
+
+def finish(conn: Connection, run: int, *, is_complete: bool) -> None:
+    """Closes a reading that reached its end."""
+    conn.execute(
+        text(
+            "update landing.extract_run set state = 'complete', is_complete = :complete, ended_at = now(), cursor_after ="
+            " (select value from landing.cursor c where c.system = extract_run.system and c.stream = extract_run.stream)"
+            " where id = :run"
+        ),
+        {"run": run, "complete": is_complete},
+    )
+    if is_complete:
+        conn.execute(
+            text(
+                "update landing.cursor c set last_sweep_at = now() from landing.extract_run e"
+                " where e.id = :run and e.mode = 'full' and c.system = e.system and c.stream = e.stream"
+            ),
+            {"run": run},
+        )
+    conn.execute(text("delete from landing.sweep_seen where extract_run_id = :run"), {"run": run})
+
+
+def fail(conn: Connection, run: int, error: str) -> None:
+    """Closes a reading that did not reach its end; what it landed stays landed."""
+    conn.execute(
+        text(
+            "update landing.extract_run set state = 'failed', ended_at = now(), error = :error"
+            " where id = :run and state = 'running'"
+        ),
+        {"run": run, "error": error[:2000]},
+    )
+    conn.execute(text("delete from landing.sweep_seen where extract_run_id = :run"), {"run": run})
+
+
+def abandon_running(conn: Connection, system: str, stream: str) -> None:
+    """Marks readings that a dead process left running. Only for the holder of the stream's lock."""
+    conn.execute(
+        text(
+            "with dead as (update landing.extract_run set state = 'abandoned', ended_at = now()"
+            " where system = :system and stream = :stream and state = 'running' returning id)"
+            " delete from landing.sweep_seen using dead where extract_run_id = dead.id"
+        ),
+        {"system": system, "stream": stream},
+    )
+
+
+def rework(conn: Connection, system: str, stream: str, declared: str) -> int:
+    """Puts records back to `landed` that were staged under other declarations (DESIGN 9.2); gives how many."""
+    found = conn.execute(
+        text(
+            "update landing.record set state = 'landed' where system = :system and stream = :stream"
+            " and state <> 'landed' and declared is distinct from :declared"
+        ),
+        {"system": system, "stream": stream, "declared": declared},
+    )
+    return int(found.rowcount)
+
+
+def dirty_parents(conn: Connection, system: str, child: str, parent: str, declared: str) -> None:
+    """A child stream's landed rows put their parents back to work, and are done themselves (DESIGN 9.6)."""
+    conn.execute(
+        text(
+            "with kids as (update landing.record set state = 'staged', declared = :declared where system = :system"
+            " and stream = :child and state = 'landed' returning parent_id)"
+            " update landing.record r set state = 'landed' from (select distinct parent_id from kids) k"
+            " where r.system = :system and r.stream = :parent and r.source_id = k.parent_id"
+        ),
+        {"system": system, "child": child, "parent": parent, "declared": declared},
+    )
+
+
+def ignore_landed(conn: Connection, system: str, stream: str, declared: str) -> None:
+    """A stream that makes nothing: its landed rows are kept and need no work."""
+    conn.execute(
+        text(
+            "update landing.record set state = 'ignored', declared = :declared"
+            " where system = :system and stream = :stream and state = 'landed'"
+        ),
+        {"system": system, "stream": stream, "declared": declared},
+    )
+
+
+WORK = {
+    "source_id": pl.String, "raw_id": pl.Int64, "changed": pl.String, "deleted": pl.Boolean, "payload": pl.String,
+}  # fmt: skip
+
+
+def work(conn: Connection, system: str, stream: str, limit: int, after: str = "") -> pl.DataFrame:
+    """Up to `limit` landed records with their latest payload, by source id beyond `after`."""
+    return read_frame(
+        conn,
+        "select r.source_id, r.raw_id, v.changed, r.deleted, v.payload from landing.record r"
+        " join landing.raw_record v on v.id = r.raw_id"
+        f" where r.system = {literal(system)} and r.stream = {literal(stream)} and r.state = 'landed'"
+        f" and r.source_id > {literal(after)} order by r.source_id limit {limit}",
+        WORK,
+    )
+
+
+def children(conn: Connection, system: str, stream: str, parents: pl.DataFrame) -> pl.DataFrame:
+    """Live child records (`parent_id`, `payload`) of the parents named by `parents.source_id`."""
+    table = temporary(conn, "parents", {"source_id": "text"}, parents.select("source_id"))
+    return read_frame(
+        conn,
+        f"select r.parent_id, v.payload from landing.record r join {table} p on p.source_id = r.parent_id"
+        " join landing.raw_record v on v.id = r.raw_id"
+        f" where r.system = {literal(system)} and r.stream = {literal(stream)} and not r.deleted"
+        " order by r.parent_id, r.source_id",
+        {"parent_id": pl.String, "payload": pl.String},
+    )
+
+
+def set_state(conn: Connection, system: str, stream: str, done: pl.DataFrame, declared: str) -> None:
+    """Moves landed records on: `done` has source_id, raw_id, state. A version landed meanwhile stays landed."""
+    table = temporary(conn, "done", {"source_id": "text", "raw_id": "bigint", "state": "text"}, done)
+    conn.execute(
+        text(
+            f"update landing.record r set state = d.state, declared = :declared from {table} d"
+            " where r.system = :system and r.stream = :stream and r.source_id = d.source_id and r.raw_id = d.raw_id"
+        ),
+        {"system": system, "stream": stream, "declared": declared},
+    )
+
+
+def forget_hash(conn: Connection, system: str, stream: str, ids: Sequence[str]) -> None:
+    """After our own write: whatever is read next of these records is compared anew (DESIGN 9.10)."""
+    conn.execute(
+        text(
+            "update landing.record set raw_hash = null where system = :system and stream = :stream"
+            " and source_id = any(:ids)"
+        ),
+        {"system": system, "stream": stream, "ids": list(ids)},
+    )

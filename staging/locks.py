@@ -1,0 +1,58 @@
+"""Who may work: PostgreSQL advisory locks, which end with the session that holds them, also after a SIGKILL.
+
+    lane    one process at a time extracts a stream, syncs an integration (session lock)
+    alive   a worker's own lock: whoever can take it knows that the worker is gone
+    gate    inside one transaction: resolve of an entity, release of a target
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import xxhash
+from sqlalchemy import Connection, Engine, text
+
+
+def lock_key(name: str) -> int:
+    """The advisory lock number of a name (signed 64 bit)."""
+    return xxhash.xxh3_64_intdigest(name.encode()) - (1 << 63)
+
+
+@contextmanager
+def lane(engine: Engine, name: str, *, wait: bool = True) -> Iterator[Connection | None]:
+    """Holds the lane `name` on a connection of its own; gives None when it is taken and `wait` is false."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        key = lock_key(name)
+        if wait:
+            conn.execute(text("set lock_timeout = 0"))
+            conn.execute(text("set statement_timeout = 0"))
+            conn.execute(text("select pg_advisory_lock(:key)"), {"key": key})
+        elif not conn.execute(text("select pg_try_advisory_lock(:key)"), {"key": key}).scalar_one():
+            yield None
+            return
+        try:
+            yield conn
+        finally:
+            conn.execute(text("select pg_advisory_unlock_all()"))
+            conn.execute(text("reset lock_timeout"))
+            conn.execute(text("reset statement_timeout"))
+
+
+def gate(conn: Connection, name: str) -> None:
+    """Waits for the name's lock, held until the transaction ends."""
+    conn.execute(text("select pg_advisory_xact_lock(:key)"), {"key": lock_key(name)})
+
+
+def is_held(conn: Connection, name: str) -> bool:
+    """Whether any session holds the lane `name` now."""
+    key = lock_key(name)
+    taken = conn.execute(
+        text(
+            "select 1 from pg_locks where locktype = 'advisory' and granted and objsubid = 1"
+            " and database = (select oid from pg_database where datname = current_database())"
+            " and classid::bigint = :high and objid::bigint = :low"
+        ),
+        {"high": (key >> 32) & 0xFFFFFFFF, "low": key & 0xFFFFFFFF},
+    ).first()
+    return taken is not None

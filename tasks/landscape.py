@@ -1,0 +1,87 @@
+"""Reading a landscape from its folder, and secrets from where it says they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from canonical.declarations.connectors import ConnectorDefaults, read_defaults
+from canonical.declarations.landscape import read_landscape
+from canonical.landscape import Landscape, SecretRef
+from canonical.problems import Problem, Refused
+from connectors import registry
+from connectors.protocol import Misdeclared, Secret
+
+DEFAULT_FOLDER = Path("deployments/demo")
+MAX_FILES = 2_000
+
+
+def folder_of(named: str | Path | None = None) -> Path:
+    """The landscape's folder: the one named, else CONCORD_LANDSCAPE, else the demo's."""
+    return Path(named or os.environ.get("CONCORD_LANDSCAPE") or DEFAULT_FOLDER)
+
+
+@cache
+def connector_defaults() -> Mapping[str, ConnectorDefaults]:
+    """What every connector ships: streams, standard sheet, settings."""
+    return {
+        name: read_defaults(name, kind.defaults, kind.sheet)
+        for name, kind in registry.kinds().items()
+    }
+
+
+def load(named: str | Path | None = None) -> Landscape:
+    """The landscape of a folder. Raises Refused with every problem of every file."""
+    folder = folder_of(named)
+    if not folder.is_dir():
+        raise Refused([Problem(str(folder), None, "the landscape's folder", "a folder", "nothing there")])
+    paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and not any(s.startswith(".") for s in p.parts[-3:])]
+    if len(paths) > MAX_FILES:
+        raise Refused([Problem(str(folder), None, "the folder", f"at most {MAX_FILES} files", f"{len(paths)}")])
+    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths if p.suffix in (".yaml", ".yml", ".csv")}
+    return read_landscape(files, connector_defaults(), folder.name)
+
+
+def resolved(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Settings with every secret's place turned into a `Secret`, which reads it anew each time it is asked."""
+    return {name: _resolve(value, f"{where}.{name}") for name, value in settings.items()}
+
+
+def _resolve(value: Any, where: str) -> Any:
+    if isinstance(value, SecretRef):
+        return Secret(lambda: read_secret(value, where))
+    if isinstance(value, Mapping):
+        return {k: _resolve(v, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_resolve(v, where) for v in value]
+    return value
+
+
+def read_secret(ref: SecretRef, where: str) -> str:
+    """The secret itself. Raises Misdeclared naming its place, never its value."""
+    if ref.kind == "env":
+        found = os.environ.get(ref.name)
+        if not found:
+            raise Misdeclared(f"expected a secret in the environment variable {ref.name}, found nothing", where=where)
+        return found
+    if ref.kind == "file":
+        try:
+            return Path(ref.name).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise Misdeclared(f"expected a secret in the file {ref.name}: {error.strerror}", where=where) from None
+    return _from_block(ref.name, where)
+
+
+def _from_block(name: str, where: str) -> str:
+    from prefect.blocks.system import Secret as SecretBlock  # Prefect is only loaded by those who keep secrets in it
+
+    try:
+        block: Any = SecretBlock.load(name)
+        return str(block.get())
+    except Exception as error:
+        raise Misdeclared(
+            f"expected a Prefect Secret block named {name}: {type(error).__name__}", where=where
+        ) from None

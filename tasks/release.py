@@ -1,0 +1,104 @@
+"""Release: planned writes become ready, waiting or held, one set per (target, entity, operation) (DESIGN 9.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from canonical import brake
+from canonical.landscape import Integration
+from staging import holds, locks, outbox
+from tasks.world import World
+
+
+@dataclass
+class Released:
+    """How many writes went which way."""
+
+    ready: int = 0
+    waiting: int = 0
+    held: int = 0
+
+
+def release(world: World, integrations: Sequence[str]) -> Released:
+    """Decides on everything planned for these integrations, in one transaction a set."""
+    done = Released()
+    with world.transaction() as conn:
+        locks.gate(conn, "release")
+        holds.close_empty(conn)
+        for which in outbox.planned_sets(conn, integrations):
+            integration = world.landscape.integrations[which.integration]
+            _hold_what_asks(conn, world, integration, which, done)
+            rest = [s for s in outbox.planned_sets(conn, [which.integration]) if _same(s, which)]
+            for left in rest:
+                verdict = brake.judge(_count(left), integration.brake)
+                if verdict.action == "hold":
+                    hold_id = _open(conn, world, integration, left, "brake", verdict.because, left.planned)
+                    done.held += outbox.hold_set(conn, left, hold_id, only_asking=False)
+                    continue
+                tally = outbox.release_set(conn, left, integration.hold_seconds)
+                done.ready += tally.get("ready", 0)
+                done.waiting += tally.get("waiting", 0)
+    return done
+
+
+def _same(a: outbox.PlannedSet, b: outbox.PlannedSet) -> bool:
+    return (a.integration, a.entity, a.system, a.stream, a.op) == (b.integration, b.entity, b.system, b.stream, b.op)
+
+
+def _hold_what_asks(
+    conn: outbox.Connection, world: World, integration: Integration, which: outbox.PlannedSet, done: Released
+) -> None:
+    asks, why = outbox.asking(conn, which)
+    if not asks:
+        return
+    target = next(t for t in integration.to if (t.system, t.stream) == (which.system, which.stream))
+    kind = "mode" if target.mode == "ask" else "ask_when"
+    hold_id = _open(conn, world, integration, which, kind, why, asks)
+    done.held += outbox.hold_set(conn, which, hold_id, only_asking=True)
+
+
+def _open(
+    conn: outbox.Connection,
+    world: World,
+    integration: Integration,
+    which: outbox.PlannedSet,
+    kind: str,
+    reason: str,
+    writes: int,
+) -> int:
+    return holds.open_hold(
+        conn,
+        kind=kind,
+        integration=integration.name,
+        entity=which.entity,
+        system=which.system,
+        stream=which.stream,
+        op=which.op,
+        reason=reason,
+        writes=writes,
+        owner=world.contact(integration.owner),
+    )
+
+
+def _count(which: outbox.PlannedSet) -> brake.Count:
+    money: dict[str, brake.Moved] = {}
+    for told in which.money:
+        for each in told if isinstance(told, list) else ():
+            was = money.get(each["currency"] or "", brake.Moved())
+            money[each["currency"] or ""] = brake.Moved(
+                was.moved + Decimal(each["moved"]), max(was.held, Decimal(each["held"]))
+            )
+    return brake.Count(
+        system=which.system,
+        stream=which.stream,
+        entity=which.entity,
+        op=which.op,  # type: ignore[arg-type]  # the table's CHECK knows the four
+        planned=which.planned,
+        released=which.released,
+        linked=which.linked,
+        blanked=which.blanked,
+        blanked_released=which.blanked_released,
+        money=money,
+    )

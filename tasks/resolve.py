@@ -1,0 +1,333 @@
+"""Resolve: which golden record each staged record is, what that record now says, and what every target must hear of it.
+
+One chunk is one transaction under the entity's lock: links, golden versions, history and outbox rows commit together
+or not at all (DESIGN 5.4, 9.9).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import orjson
+import polars as pl
+from sqlalchemy import Connection
+
+from canonical import keys, matching, survivorship
+from canonical.model import Entity
+from staging import crosswalk, golden, locks, outbox, queues, staged
+from tasks.plan import plan_pairs
+from tasks.world import World
+
+CHUNK = 100_000
+
+
+@dataclass
+class Resolved:
+    """What resolve did, in numbers a person asks for."""
+
+    records: int = 0
+    linked: int = 0
+    created: int = 0
+    asked: int = 0
+    duplicates: int = 0
+    versions: int = 0
+    planned: dict[str, int] = field(default_factory=dict)
+
+
+def resolve(world: World, entity_name: str, *, sync_id: int | None, integrations: tuple[str, ...]) -> Resolved:
+    """Resolves every dirty staged record of an entity, chunk by chunk, and plans the targets of `integrations`."""
+    entity = world.landscape.model[entity_name]
+    done = Resolved()
+    with world.transaction() as conn:
+        if entity.references or any(entity.line_references.values()):
+            staged.wake_unresolved(conn, entity)
+    while True:
+        with world.transaction() as conn:
+            locks.gate(conn, f"resolve:{entity.name}")
+            rows = staged.dirty(conn, entity, world.ranks(entity), CHUNK)
+            if rows.is_empty():
+                break
+            _resolve_chunk(conn, world, entity, rows, done, sync_id=sync_id, integrations=integrations)
+    return done
+
+
+def _resolve_chunk(
+    conn: Connection,
+    world: World,
+    entity: Entity,
+    rows: pl.DataFrame,
+    done: Resolved,
+    *,
+    sync_id: int | None,
+    integrations: tuple[str, ...],
+) -> None:
+    done.records += rows.height
+    new = rows.filter(pl.col("canonical_id").is_null() & ~pl.col("deleted"))
+    matched = _match(conn, world, entity, new, done) if new.height else _NOTHING
+    asked = set(matched.filter(pl.col("action") == "ask")["key"].to_list()) if matched.height else set()
+    touched = pl.concat(
+        [
+            rows.filter(pl.col("canonical_id").is_not_null()).select("canonical_id"),
+            matched.filter(pl.col("canonical_id").is_not_null()).select("canonical_id"),
+        ]
+    ).unique()
+    unresolved = _survive(conn, world, entity, touched, done, sync_id=sync_id, integrations=integrations)
+    keyed = rows.select("system", "stream", "source_id", _key()).with_columns(
+        state=pl.when(pl.col("key").is_in(list(asked))).then(pl.lit("review")).otherwise(pl.lit("resolved")),
+        unresolved=pl.col("key").is_in(unresolved),
+    )
+    staged.settle(conn, entity, keyed)
+    gone = rows.filter(pl.col("deleted") & (pl.col("canonical_id").is_not_null()) & (pl.col("system") != entity.record))
+    _report_deleted(conn, world, entity, gone)
+
+
+_NOTHING = pl.DataFrame(schema={"key": pl.String, "action": pl.String, "canonical_id": pl.String})
+
+
+def _key() -> pl.Expr:
+    return pl.concat_str("system", "stream", "source_id", separator="\x1f").alias("key")
+
+
+def _match(conn: Connection, world: World, entity: Entity, new: pl.DataFrame, done: Resolved) -> pl.DataFrame:
+    """Links, creates and asks for records without a link; gives key, action, canonical_id."""
+    rules = entity.match
+    new = new.with_columns(_key())
+    wanted = new.select("key", "system", "stream", "source_id", *rules.columns)
+    kinds = {leaf.column: leaf.kind for leaf in entity.leaves}
+    blocks = matching.block_keys(wanted, rules)
+    known = pl.concat(
+        [
+            staged.sharing(conn, entity, matching.identifiers(wanted, rules, kinds)),
+            staged.in_blocks(conn, entity, blocks),
+        ]
+    ).unique(["system", "stream", "source_id"])
+    known = known.with_columns(_key()).select(
+        "canonical_id", "key", "system", "stream", "source_id", "is_primary", *rules.columns
+    )
+    answers = queues.answers(conn, entity.name).select(_key(), pl.col("other").alias("other_key"), "verdict")
+    ranks = {system: n for n, system in enumerate(world.ranks(entity))}
+    result = matching.match(wanted, known.drop("is_primary"), rules, ranks, answers)
+    founders = _founders(entity, result.decisions, new)
+    decided = (
+        result.decisions.join(founders, on="group", how="left", suffix="_new")
+        .with_columns(canonical_id=pl.coalesce("canonical_id", "canonical_id_new"))
+        .join(new.select("key", "system", "stream", "source_id"), on="key")
+    )
+    links = decided.filter(pl.col("action") != "ask")
+    links = links.with_columns(is_primary=_is_primary(conn, entity, links))
+    crosswalk.link(conn, entity.name, links, by="concord")
+    _report_duplicates(conn, world, entity, links.filter(~pl.col("is_primary")))
+    reviews = result.reviews.join(new.select("key", "system", "stream", "source_id"), on="key").with_columns(
+        other=pl.col("other_key")
+    )
+    owner = world.owner_of(entity)
+    done.asked += queues.open_reviews(conn, entity.name, reviews, owner)
+    queues.withdraw_reviews(conn, entity.name, links)
+    staged.replace_match_keys(conn, entity, new, blocks.join(new.select("key", *staged.KEY), on="key"))
+    done.linked += links.filter(pl.col("action") == "link").height
+    done.created += founders.height
+    return decided.select("key", "action", "canonical_id")
+
+
+def _founders(entity: Entity, decisions: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """A canonical id for every group that is created, made from its anchor record: group, canonical_id."""
+    groups = decisions.filter((pl.col("action") == "create") & pl.col("canonical_id").is_null())
+    anchors = groups.select("group").unique(maintain_order=True)
+    anchors = anchors.join(
+        new.select(pl.col("key").alias("group"), "system", "stream", "source_id"), on="group", maintain_order="left"
+    )
+    return anchors.select("group", keys.canonical_ids(entity.name, anchors).alias("canonical_id"))
+
+
+def _is_primary(conn: Connection, entity: Entity, links: pl.DataFrame) -> pl.Series:
+    """The first record of a golden record in a (system, stream) is its primary link, unless there is one already."""
+    taken = crosswalk.primaries(conn, entity.name, links).with_columns(pl.lit(True).alias("is_taken"))
+    place = ["canonical_id", "system", "stream"]
+    return (
+        links.join(taken, on=place, how="left", maintain_order="left")
+        .select(pl.col("is_taken").is_null() & (pl.int_range(pl.len()).over(place) == 0))
+        .to_series()
+    )
+
+
+def _survive(
+    conn: Connection,
+    world: World,
+    entity: Entity,
+    touched: pl.DataFrame,
+    done: Resolved,
+    *,
+    sync_id: int | None,
+    integrations: tuple[str, ...],
+) -> list[str]:
+    """Writes the new golden versions of `touched` and plans their targets; gives keys with unresolved references."""
+    if touched.is_empty():
+        return []
+    linked = staged.linked(conn, entity, touched).filter(pl.col("is_primary")).with_columns(_key())
+    linked, unresolved = resolve_references(conn, world, entity, linked)
+    current = golden.read(conn, entity, touched)
+    survived = survivorship.survive(linked, entity, world.mapped(entity), current)
+    gone = _deleted(entity, linked)
+    changes = survivorship.changes(current, survived.frame, entity)
+    records, history = _versions(entity, survived, changes, current, gone)
+    golden.write(conn, entity, records, history, sync_id=sync_id, declared=world.landscape.digest)
+    done.versions += records.height
+    changed = changes.group_by("id").agg(pl.col("column").alias("_changed"))
+    pairs = world.pairs(entity.name, touched["canonical_id"], records["id"])
+    outbox.mark_dirty(conn, pairs)
+    for name, count in plan_pairs(
+        conn, world, entity.name, integrations, sync_id=sync_id, changed=changed
+    ).items():
+        done.planned[name] = done.planned.get(name, 0) + count
+    return unresolved
+
+
+def _deleted(entity: Entity, linked: pl.DataFrame) -> pl.DataFrame:
+    """Golden ids whose records in the system of record are all gone (DESIGN 9.12): id, deleted."""
+    return (
+        linked.filter(pl.col("system") == entity.record)
+        .group_by(pl.col("canonical_id").alias("id"))
+        .agg(pl.col("deleted").all())
+    )
+
+
+def _versions(
+    entity: Entity,
+    survived: survivorship.Survived,
+    changes: pl.DataFrame,
+    current: pl.DataFrame,
+    gone: pl.DataFrame,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The golden records that differ from what stands, with their new version, and the history row of each."""
+    was = current.select("id", "version", pl.col("deleted").alias("was_deleted"), pl.col("provisional").alias("was_prov"))
+    rows = (
+        survived.frame.join(was, on="id", how="left")
+        .join(gone, on="id", how="left")
+        .with_columns(pl.col("deleted").fill_null(pl.coalesce("was_deleted", pl.lit(False))))
+        .join(changes.select("id").unique().with_columns(pl.lit(True).alias("is_changed")), on="id", how="left")
+    )
+    rows = rows.filter(
+        pl.col("version").is_null()
+        | pl.col("is_changed").fill_null(False)
+        | (pl.col("deleted") != pl.col("was_deleted"))
+        | pl.col("provisional").list.sort().ne_missing(pl.col("was_prov").list.sort())
+    ).with_columns((pl.col("version").fill_null(0) + 1).alias("version"))
+    fields = pl.DataFrame(
+        {"column": list(entity.columns), "field": [leaf.field for leaf in entity.leaves]},
+        schema={"column": pl.String, "field": pl.String},
+    )
+    told = (
+        changes.join(fields, on="column", how="left")
+        .join(survived.provenance, on=["id", "field"], how="left")
+        .select(
+            "id",
+            pl.struct(
+                pl.col("column").alias("field"), "old", "new", "system", "stream", "source_id", "because"
+            ).struct.json_encode().alias("json"),
+        )
+        .group_by("id")
+        .agg(pl.col("json").str.join(","))
+    )
+    history = rows.select("id", "version", "deleted").join(told, on="id", how="left").select(
+        "id",
+        "version",
+        pl.format("[{}]", pl.col("json").fill_null("")).alias("changes"),
+    )
+    return rows.select("id", "version", "deleted", "provisional", *entity.columns), history
+
+
+def resolve_references(
+    conn: Connection, world: World, entity: Entity, linked: pl.DataFrame
+) -> tuple[pl.DataFrame, list[str]]:
+    """Puts canonical ids in place of reference tokens, in leaves and in lines; gives keys with some left over.
+
+    A token that does not resolve yet is no opinion: its column joins the row's `absent`."""
+    unresolved: set[str] = set()
+    for column, target in entity.references.items():
+        ids = _tokens_to_ids(conn, world, target, linked[column].drop_nulls().unique().to_list())
+        linked = linked.join(
+            ids.rename({"token": column, "canonical_id": "_id"}), on=column, how="left", maintain_order="left"
+        )
+        missing = pl.col(column).is_not_null() & pl.col("_id").is_null()
+        unresolved.update(linked.filter(missing)["key"].to_list())
+        linked = linked.with_columns(
+            pl.when(missing).then(pl.concat_list("absent", pl.lit(column))).otherwise("absent").alias("absent"),
+            pl.col("_id").alias(column),
+        ).drop("_id")
+    for column, targets in entity.line_references.items():
+        if targets:
+            linked = _resolve_lines(conn, world, linked, column, targets, unresolved)
+    return linked, sorted(unresolved)
+
+
+def _tokens_to_ids(conn: Connection, world: World, entity: str, tokens: list[str]) -> pl.DataFrame:
+    unique = world.landscape.model[entity].match.unique
+    return crosswalk.resolve_tokens(conn, tokens, entity, unique)
+
+
+def _resolve_lines(
+    conn: Connection,
+    world: World,
+    linked: pl.DataFrame,
+    column: str,
+    targets: dict[str, str],
+    unresolved: set[str],
+) -> pl.DataFrame:
+    """The same inside a list field: an unresolved line reference stays empty, and its record is tried again."""
+    parsed = [orjson.loads(text) if text else None for text in linked[column].to_list()]
+    for name, target in targets.items():
+        tokens = {line[name] for lines in parsed if lines for line in lines if line.get(name)}
+        ids = dict(_tokens_to_ids(conn, world, target, sorted(tokens)).iter_rows())
+        for key, lines in zip(linked["key"], parsed, strict=True):
+            for line in lines or ():
+                if line.get(name):
+                    found = ids.get(line[name])
+                    if found is None:
+                        unresolved.add(key)
+                    line[name] = found
+    texts = [orjson.dumps(lines, option=orjson.OPT_SORT_KEYS).decode() if lines is not None else None for lines in parsed]
+    return linked.with_columns(pl.Series(column, texts, dtype=pl.String))
+
+
+def _report_duplicates(conn: Connection, world: World, entity: Entity, twins: pl.DataFrame) -> None:
+    """Twins inside one system become findings until a person merges them there (DESIGN 9.7)."""
+    queues.open_findings(
+        conn,
+        twins.select(
+            pl.lit("duplicate").alias("kind"),
+            pl.lit(entity.name).alias("entity"),
+            "canonical_id",
+            "system",
+            "stream",
+            "source_id",
+            pl.lit(None, dtype=pl.String).alias("field"),
+            pl.lit(None, dtype=pl.String).alias("ours"),
+            pl.lit(None, dtype=pl.String).alias("theirs"),
+            pl.lit("report").alias("action"),
+            pl.format("a second {} record of this {}: {}", "system", pl.lit(entity.name), "because").alias("because"),
+        ),
+        world.owner_of(entity),
+    )
+
+
+def _report_deleted(conn: Connection, world: World, entity: Entity, gone: pl.DataFrame) -> None:
+    """A deletion outside the system of record changes nothing and is a finding (DESIGN 9.12)."""
+    queues.open_findings(
+        conn,
+        gone.select(
+            pl.lit("deleted_elsewhere").alias("kind"),
+            pl.lit(entity.name).alias("entity"),
+            "canonical_id",
+            "system",
+            "stream",
+            "source_id",
+            pl.lit(None, dtype=pl.String).alias("field"),
+            pl.lit(None, dtype=pl.String).alias("ours"),
+            pl.lit(None, dtype=pl.String).alias("theirs"),
+            pl.lit("report").alias("action"),
+            pl.format("deleted in {}, which is not the system of record ({})", "system", pl.lit(entity.record)).alias(
+                "because"
+            ),
+        ),
+        world.owner_of(entity),
+    )

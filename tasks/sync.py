@@ -1,0 +1,295 @@
+"""A sync: every step of the way for one or more integrations, in rounds until the systems agree.
+
+What a step *does* is the task's; how it is *run* (plainly, or as a Prefect task run with retries) is the `Steps` it is
+given. After writing, the written systems are read again and anything that follows (a created invoice is itself a
+record) goes round once more, so that a second sync right after finds nothing to do.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from sqlalchemy import text
+
+from connectors.protocol import ConnectorError
+from staging import locks, runs
+from tasks.deliver import Delivered, deliver
+from tasks.extract import Extracted, extract
+from tasks.plan import plan_leftovers
+from tasks.release import Released, release
+from tasks.resolve import Resolved, resolve
+from tasks.stage import Staged, stage
+from tasks.world import World
+
+Mode = Literal["incremental", "full"]
+MOST_ROUNDS = 5
+Stream = tuple[str, str]
+
+
+class SyncBusy(Exception):
+    """Another process runs this integration now."""
+
+    def __init__(self, integration: str, since: str, by: str) -> None:
+        self.integration, self.since, self.by = integration, since, by
+        super().__init__(f"{integration} is running since {since}, started by {by}")
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A stream that could not be read, or a batch that was stopped; the others went on."""
+
+    system: str
+    stream: str
+    step: str
+    kind: str
+    cause: str
+
+
+@dataclass
+class Summary:
+    """What a sync did, in the figures that a person asks for."""
+
+    sync_id: int = 0
+    integrations: tuple[str, ...] = ()
+    mode: str = "incremental"
+    rounds: int = 0
+    systems: dict[str, dict[str, int]] = field(default_factory=dict)
+    targets: dict[str, dict[str, int]] = field(default_factory=dict)
+    entities: dict[str, dict[str, int]] = field(default_factory=dict)
+    golden_versions: int = 0
+    target_writes: int = 0
+    rejected: int = 0
+    held: int = 0
+    waiting: int = 0
+    reviews: int = 0
+    findings: int = 0
+    quarantined: int = 0
+    trouble: list[Trouble] = field(default_factory=list)
+    docs: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Steps(Protocol):
+    """How steps are run. Each gives what the task gives; a ConnectorError that is left after retries is a Trouble."""
+
+    def extract(self, streams: Sequence[Stream], mode: Mode, sample: int | None) -> list[Extracted | Trouble]: ...
+    def stage(self, streams: Sequence[Stream]) -> list[Staged | Trouble]: ...
+    def resolve(self, entities: Sequence[str], integrations: tuple[str, ...]) -> list[Resolved]: ...
+    def plan(self, integrations: tuple[str, ...]) -> None: ...
+    def release(self, integrations: tuple[str, ...]) -> Released: ...
+    def deliver(self, integrations: tuple[str, ...]) -> Delivered: ...
+
+
+@dataclass
+class PlainSteps:
+    """Steps run one after another in this process, without Prefect."""
+
+    world: World
+    sync_id: int | None
+    docs_dir: Path | None = None
+    progress: Any = None
+
+    def extract(self, streams: Sequence[Stream], mode: Mode, sample: int | None) -> list[Extracted | Trouble]:
+        found: list[Extracted | Trouble] = []
+        for system, stream in streams:
+            try:
+                tell = self.progress(system, stream) if self.progress else None
+                found.append(
+                    extract(self.world, system, stream, mode=mode, sync_id=self.sync_id, sample=sample, progress=tell)
+                )
+            except ConnectorError as error:
+                found.append(trouble(system, stream, "extract", error))
+        return found
+
+    def stage(self, streams: Sequence[Stream]) -> list[Staged | Trouble]:
+        return [stage(self.world, s, t, sync_id=self.sync_id, docs_dir=self.docs_dir) for s, t in streams]
+
+    def resolve(self, entities: Sequence[str], integrations: tuple[str, ...]) -> list[Resolved]:
+        return [resolve(self.world, e, sync_id=self.sync_id, integrations=integrations) for e in entities]
+
+    def plan(self, integrations: tuple[str, ...]) -> None:
+        plan_leftovers(self.world, integrations, sync_id=self.sync_id)
+
+    def release(self, integrations: tuple[str, ...]) -> Released:
+        return release(self.world, integrations)
+
+    def deliver(self, integrations: tuple[str, ...]) -> Delivered:
+        return deliver(self.world, integrations)
+
+
+def trouble(system: str, stream: str, step: str, error: Exception) -> Trouble:
+    """An error as a trouble of one stream."""
+    return Trouble(system, stream, step, type(error).__name__, str(error))
+
+
+def begin(world: World, name: str, mode: str, *, flow_run_id: str | None = None, started_by: str | None = None) -> int:
+    """Opens the sync's row in the ledger, with the declarations it works under."""
+    by = started_by or f"{getpass.getuser()}@{socket.gethostname()}"
+    with world.transaction() as conn:
+        runs.pin_declaration(conn, world.landscape.digest, world.landscape.name, world.landscape.files)
+        return runs.begin_sync(
+            conn, name, mode, declaration=world.landscape.digest, started_by=by, flow_run_id=flow_run_id
+        )
+
+
+def chosen(world: World, name: str) -> tuple[str, ...]:
+    """The integrations that a name means: itself, or every one for `all`. Raises KeyError."""
+    if name == "all":
+        return tuple(world.landscape.integrations)
+    return (world.landscape.integrations[name].name,)
+
+
+def sync(
+    world: World,
+    name: str,
+    steps: Steps,
+    *,
+    sync_id: int,
+    mode: Mode = "incremental",
+    sample: int | None = None,
+) -> Summary:
+    """Runs a sync that `begin` opened, and closes it. Raises SyncBusy; an error closes the sync as failed."""
+    integrations = chosen(world, name)
+    summary = Summary(sync_id=sync_id, integrations=integrations, mode=mode)
+    with ExitStack() as stack:
+        for each in integrations:
+            if stack.enter_context(locks.lane(world.engine, f"sync:{each}", wait=False)) is None:
+                busy = _busy(world, each, sync_id)
+                _end(world, sync_id, "failed", None, str(busy))
+                raise busy
+        with world.transaction() as conn:
+            runs.abandon_others(conn, name, sync_id)
+        try:
+            _rounds(world, integrations, steps, summary, mode, sample)
+        except BaseException as error:
+            _end(world, sync_id, "failed", summary, f"{type(error).__name__}: {error}")
+            raise
+        _count_queues(world, summary)
+        _end(world, sync_id, "failed" if summary.trouble else "complete", summary, _told(summary.trouble))
+    return summary
+
+
+def _rounds(
+    world: World, integrations: tuple[str, ...], steps: Steps, summary: Summary, mode: Mode, sample: int | None
+) -> None:
+    entities = world.needed_entities(integrations)
+    streams = world.streams_for(entities)
+    to_read = streams
+    for number in range(MOST_ROUNDS):
+        summary.rounds = number + 1
+        _read(steps, summary, to_read, mode if number == 0 else "incremental", sample)
+        for staged in steps.stage(to_read):
+            _count_staged(summary, staged)
+        _resolve(steps, summary, entities, integrations)
+        steps.plan(integrations)
+        released = steps.release(integrations)
+        summary.held += released.held
+        delivered = steps.deliver(integrations)
+        _count_delivered(summary, delivered)
+        if not delivered.writes and not delivered.found:
+            break
+        # what was written to is read again, whole system by system: a payment there may change a contact here
+        written = {where.split("/", 1)[0] for where in delivered.done} | (
+            {s for s in world.target_systems(integrations)} if delivered.found else set()
+        )
+        to_read = [(system, stream) for system, stream in streams if system in written]
+
+
+def _read(steps: Steps, summary: Summary, streams: Sequence[Stream], mode: Mode, sample: int | None) -> None:
+    for result in steps.extract(streams, mode, sample):
+        if isinstance(result, Trouble):
+            summary.trouble.append(result)
+            continue
+        counts = summary.systems.setdefault(f"{result.system}/{result.stream}", {})
+        for name, value in asdict(result.counts).items():
+            counts[name] = counts.get(name, 0) + int(value)
+        if result.held:
+            summary.trouble.append(Trouble(result.system, result.stream, "extract", "CountDrop", result.held))
+
+
+def _count_staged(summary: Summary, staged: Staged | Trouble) -> None:
+    if isinstance(staged, Trouble):
+        summary.trouble.append(staged)
+        return
+    counts = summary.systems.setdefault(f"{staged.system}/{staged.stream}", {})
+    for name in ("mapped", "passed", "quarantined", "ignored", "tombstones", "field_problems"):
+        counts[name] = counts.get(name, 0) + int(getattr(staged, name))
+    summary.quarantined += staged.quarantined
+    summary.docs = staged.docs or summary.docs
+    if staged.stopped:
+        summary.trouble.append(Trouble(staged.system, staged.stream, "validate", "GateStopped", staged.stopped))
+
+
+def _resolve(steps: Steps, summary: Summary, entities: Sequence[str], integrations: tuple[str, ...]) -> None:
+    for entity, resolved in zip(entities, steps.resolve(entities, integrations), strict=True):
+        counts = summary.entities.setdefault(entity, {})
+        for name in ("records", "linked", "created", "asked", "duplicates", "versions"):
+            counts[name] = counts.get(name, 0) + int(getattr(resolved, name))
+        summary.golden_versions += resolved.versions
+
+
+_DONE_AS = {"create": "created", "update": "updated", "archive": "archived", "delete": "deleted"}
+
+
+def _count_delivered(summary: Summary, delivered: Delivered) -> None:
+    for where, ops in delivered.done.items():
+        counts = summary.targets.setdefault(where, {})
+        for op, n in ops.items():
+            counts[_DONE_AS[op]] = counts.get(_DONE_AS[op], 0) + n
+    summary.target_writes += delivered.writes
+    summary.rejected += delivered.rejected
+    for system, cause in delivered.troubled.items():
+        summary.trouble.append(Trouble(system, "", "deliver", "DeliveryStopped", cause))
+
+
+def _count_queues(world: World, summary: Summary) -> None:
+    """What waits now, for whom does not matter here: `concord status` says that."""
+    with world.transaction() as conn:
+        count = text("select count(*) from ops.review where state = 'open'")
+        summary.reviews = int(conn.execute(count).scalar_one())
+        summary.findings = int(
+            conn.execute(text("select count(*) from ops.finding where state = 'open'")).scalar_one()
+        )
+        rows = conn.execute(
+            text(
+                "select system || '/' || stream as place, state, count(*) as n from ops.outbox"
+                " where state in ('held', 'waiting') and integration = any(:names) group by 1, 2"
+            ),
+            {"names": list(summary.integrations)},
+        ).all()
+    summary.held = summary.waiting = 0
+    for place, state, n in rows:
+        summary.targets.setdefault(place, {})[state] = int(n)
+        setattr(summary, state, getattr(summary, state) + int(n))
+
+
+def _busy(world: World, integration: str, sync_id: int) -> SyncBusy:
+    with world.transaction() as conn:
+        row = conn.execute(
+            text(
+                "select started_at, started_by from ops.sync where state = 'running' and id <> :id"
+                " and integration in (:name, 'all') order by id desc limit 1"
+            ),
+            {"id": sync_id, "name": integration},
+        ).one_or_none()
+    if row is None:
+        return SyncBusy(integration, "a moment ago", "another process")
+    return SyncBusy(integration, f"{row.started_at:%Y-%m-%d %H:%M:%S %Z}", row.started_by or "another process")
+
+
+def _told(troubles: Iterable[Trouble]) -> str | None:
+    said = [f"{t.system}/{t.stream} {t.step}: {t.cause}" for t in troubles]
+    return "; ".join(said) or None
+
+
+def _end(world: World, sync_id: int, state: str, summary: Summary | None, error: str | None) -> None:
+    with world.transaction() as conn:
+        runs.end_sync(conn, sync_id, state, summary=summary.as_dict() if summary else None, error=error)
