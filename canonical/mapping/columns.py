@@ -5,8 +5,9 @@ The same machinery maps a record's own leaves and, with the fields of a list, it
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
@@ -16,7 +17,7 @@ from canonical.mapping.functions.base import BadRule, Context, Outcome, Step
 from canonical.mapping.functions.numbers import currencies, enforce_currency, enforce_money
 from canonical.mapping.kinds import enforce, within
 from canonical.mapping.paths import BadPath, parse_path
-from canonical.mapping.pipeline import Piped, compile_rule, first_reason, is_blank, run_steps
+from canonical.mapping.pipeline import compile_rule, first_reason, is_blank, run_steps
 from canonical.mapping.sheet import SheetRow
 from canonical.model import Entity, Field, Leaf, Model
 from canonical.problems import Problem
@@ -34,7 +35,7 @@ class Column:
     """The entity's field; for a line's leaf the list."""
     sources: tuple[str, ...]
     line_field: Field | None = None
-    streams: set[str] = field(default_factory=set)
+    streams: set[str] = dataclasses.field(default_factory=set)
 
     @property
     def declared(self) -> Field:
@@ -96,10 +97,10 @@ class Columns:
 class Done:
     """Mapped columns of a batch."""
 
-    values: dict[str, pl.Series] = field(default_factory=dict)
-    no_opinion: dict[str, pl.Series] = field(default_factory=dict)
+    values: dict[str, pl.Series] = dataclasses.field(default_factory=dict)
+    no_opinion: dict[str, pl.Series] = dataclasses.field(default_factory=dict)
     """Column → Boolean, where some row has none."""
-    bad: list[tuple[str, pl.Series, pl.Series, bool]] = field(default_factory=list)
+    bad: list[tuple[str, pl.Series, pl.Series, bool]] = dataclasses.field(default_factory=list)
     """(column, reasons, rules, whether fatal), null reasons where fine."""
 
 
@@ -113,7 +114,7 @@ def compile_columns(
     problems: list[Problem],
     outer: Columns | None = None,
 ) -> Columns:
-    """Compile rows; what is wrong with them is added to `problems`. `outer`: the record's own columns, for its lines."""
+    """Compile rows; what is wrong is added to `problems`. `outer`: the record's own columns, for its lines."""
     mapped = {column.leaf.column for column in columns}
     outer_currencies = {c.leaf.column for c in outer.compiled if c.leaf.kind == "currency"} if outer else set()
     compiled: list[Compiled] = []
@@ -314,16 +315,3 @@ def no_opinions(masks: Mapping[str, pl.Series], height: int) -> pl.Series:
     frame = pl.DataFrame(dict(masks))
     names = [pl.when(pl.col(name)).then(pl.lit(name)) for name in masks]
     return frame.select(absent=pl.concat_list(names).list.drop_nulls())["absent"]
-
-
-__all__ = [
-    "PROBLEMS",
-    "Column",
-    "Columns",
-    "Done",
-    "Piped",
-    "compile_columns",
-    "no_opinions",
-    "problem_frame",
-    "run_columns",
-]

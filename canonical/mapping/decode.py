@@ -2,13 +2,14 @@
 
 The fast way decodes each record once into a typed struct of the batch's usual shape (`shape`) and reads columns off it.
 A record goes the slow, strict way (`strict`) when anything about it is unusual: an unknown shape, a key too many, a
-`\\u0000`, a huge exponent, a whole forest of brackets. Both ways answer the same; only the strict one refuses, with its reason.
+`\\u0000`, a huge exponent, a whole forest of brackets. Both ways answer the same; only the strict one refuses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ __all__ = ["Decoded", "build_payloads", "decode", "decode_list"]
 
 SAMPLE = 64
 """Records from the start of a batch, and as many spread over it, whose keys make its shape."""
-# Written in a record, these make it unusual: NUL, and white space between a key and its colon (keys could not be counted).
+# What makes a record unusual: NUL, and white space between a key and its colon (its keys could not be counted).
 _UNUSUAL = ["\\u0000", '" :', '"\t:', '"\n:', '"\r:']
 # Any exponent of three digits may be beyond a float's range.
 _HUGE = r"[0-9][eE]\+?[0-9]{3}"
@@ -55,7 +56,8 @@ def decode(payloads: Sequence[bytes], paths: Sequence[str]) -> Decoded:
     if shape is None:
         return _assemble(len(payloads), paths, [], [], *_slow(payloads, range(len(payloads)), wanted))
     objects, rows, odd = _structs(payloads, shape)
-    columns = [_read(objects, shape, names, rest) for _, names, rest in wanted]
+    reader = _Reader(objects, shape)
+    columns = [reader.column(names, rest) for _, names, rest in wanted]
     again = sorted({i for column in columns for i in column.again})
     odd.extend(rows[i] for i in again)
     return _assemble(len(payloads), paths, rows, columns, *_slow(payloads, sorted(set(odd)), wanted))
@@ -146,8 +148,8 @@ def _count_keys(objects: list[Any], shape: Shape) -> np.ndarray[Any, np.dtype[np
     for key in shape.keys.values():
         if key.is_required and key.struct is None and not key.is_raw:
             continue
-        attribute = key.attribute
-        values = [getattr(o, attribute) if type(o) is made else msgspec.UNSET for o in objects]
+        get = attrgetter(key.attribute)
+        values = [get(o) if type(o) is made else msgspec.UNSET for o in objects]
         if not key.is_required:
             counted += np.fromiter((v is not msgspec.UNSET for v in values), dtype=bool, count=len(values))
         if key.struct is not None:
@@ -187,28 +189,44 @@ class _Column:
     """Positions whose value only the strict way can tell."""
 
 
-def _read(objects: list[Any], shape: Shape, names: tuple[str, ...], rest: tuple[Step, ...]) -> _Column:
-    """One path's column off the structs."""
-    inside: Shape | None = shape
-    values = objects
-    left: tuple[str, ...] = names
-    raw = False
-    for at, name in enumerate(names):
-        if inside is None:
-            break
-        key, made = inside.keys[name], inside.type
-        attribute = key.attribute
-        if inside is shape:
-            values = [getattr(o, attribute) for o in values]
+class _Reader:
+    """Columns off the structs of a batch; each level of nesting is taken out once."""
+
+    def __init__(self, objects: list[Any], shape: Shape) -> None:
+        self._levels: dict[tuple[str, ...], tuple[list[Any], Shape | None, bool]] = {(): (objects, shape, False)}
+
+    def column(self, names: tuple[str, ...], rest: tuple[Step, ...]) -> _Column:
+        """The column at a path."""
+        taken = len(names)
+        for at in range(1, len(names) + 1):
+            if self._level(names[:at])[1] is None:
+                taken = at
+                break
+        values, _, is_raw = self._level(names[:taken])
+        left = names[taken:]
+        if is_raw:
+            return _inside_raw(values, (*(Member(n) for n in left), *rest))
+        if left or rest:
+            # The shape knows only plain values here: null says that all below is empty, else there is nothing below.
+            return _marked([None if v is None else msgspec.UNSET for v in values])
+        return _marked(values)
+
+    def _level(self, names: tuple[str, ...]) -> tuple[list[Any], Shape | None, bool]:
+        """The values at a path of names, the shape below them, and whether they are raw JSON."""
+        known = self._levels.get(names)
+        if known is not None:
+            return known
+        above, shape, _ = self._level(names[:-1])
+        if shape is None:
+            raise KeyError(names)
+        key = shape.keys[names[-1]]
+        made, get = shape.type, attrgetter(key.attribute)
+        if set(map(type, above)) <= {made}:
+            values = list(map(get, above))
         else:
-            values = [getattr(o, attribute) if type(o) is made else o for o in values]
-        left, inside, raw = names[at + 1 :], key.struct, key.is_raw
-    if raw:
-        return _inside_raw(values, (*(Member(n) for n in left), *rest))
-    if left or rest:
-        # The shape knows only plain values here: null says that all below it is empty, anything else has nothing below.
-        return _marked([None if v is None else msgspec.UNSET for v in values])
-    return _marked(values)
+            values = [get(o) if type(o) is made else o for o in above]
+        self._levels[names] = values, key.struct, key.is_raw
+        return self._levels[names]
 
 
 def _inside_raw(values: list[Any], steps: tuple[Step, ...]) -> _Column:

@@ -14,6 +14,8 @@ from canonical.model import Field, LeafKind
 # One address: the dot-atom of RFC 5321 section 4.1.2 (letters beyond ASCII as RFC 6531 allows), a domain with at
 # least one dot. Quoted local parts and address literals are valid there and no customer has one.
 _EMAIL = r"^[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*@(?:[\w](?:[\w-]{0,61}[\w])?\.)+[\w][\w-]{0,61}[\w]$"
+_PLAIN_EMAIL = _EMAIL.replace(r"\w", "a-z0-9_").replace("[[", "[").replace("]]", "]")
+"""The same for ASCII alone: an order of magnitude faster, and nearly every address fits it."""
 _MAX_EMAIL = 254
 _URL = r"^(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^\s/?#.]+(?:\.[^\s/?#.]+)+\.?(?::[0-9]+)?(?:[/?#]\S*)?$"
 _MAX_URL = 2048
@@ -58,7 +60,10 @@ def enforce(values: pl.Series, kind: LeafKind, declared: Field | None, zone: str
 
 def _email(values: pl.Series) -> Outcome:
     text = values.str.strip_chars(" \t").str.to_lowercase()
-    fits = text.str.contains(_EMAIL) & (text.str.len_bytes() <= _MAX_EMAIL)
+    fits = text.str.contains(_PLAIN_EMAIL)
+    if not fits.all():
+        fits = text.str.contains(_EMAIL)
+    fits = fits & (text.str.len_bytes() <= _MAX_EMAIL)
     return judged(values, text.set(~fits, None), "one e-mail address")
 
 

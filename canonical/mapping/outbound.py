@@ -31,6 +31,8 @@ _KINDS: Final[Mapping[LeafKind, JsonKind]] = {
 }
 _SAME_KIND: Final = frozenset({"trim", "default", "required"})
 """Rules that leave a value's kind as it is; any other makes it text, unless a last `number`, `bool` or `text` says."""
+_CANONICAL_ID: Final = Field("id", "text", record="", owner="", origin="")
+"""Every golden record's own id, which a target may keep so that its record is found again by it."""
 _LINE: Final = "_line"
 """Position of a line among all lines of the batch."""
 
@@ -231,6 +233,8 @@ def _compile_row(row: SheetRow, entity: Entity, system: System, stream: Stream, 
 
 def _source(path: str, entity: Entity) -> tuple[Field, Leaf, Field | None]:
     """(the entity's field, the leaf, the line's field if the leaf stands in a line) that a source path names."""
+    if path == "id":
+        return _CANONICAL_ID, _CANONICAL_ID.leaves[0], None
     leaf = entity.by_path.get(path)
     if leaf is not None and leaf.kind != "lines":
         return entity.by_name[leaf.field], leaf, None

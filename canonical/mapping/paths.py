@@ -5,7 +5,7 @@
     Emails[0]                            the element at a position
     LineItems[].Quantity                 every element
 
-Reading a path gives one of three answers: a value, `None` (the source says: empty) or `ABSENT` (the source says nothing).
+Reading a path gives one of three answers: a value, `None` (the source says: empty) or `ABSENT` (it says nothing).
 A list that is there but has no such element answers `None`, because the source did show its list.
 """
 

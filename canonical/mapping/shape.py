@@ -1,8 +1,8 @@
 """The usual shape of a batch of JSON records, learned from a sample and compiled to typed msgspec structs.
 
-A struct that knows every key of a record makes strictness cheap. Each required key was seen at least once, each optional
-one is UNSET or was seen, an unknown one is an error: so the struct tells how many *different* keys a record has. If the
-text of the record shows as many keys (`":`), none stands twice. Nothing has to be parsed a second time for that.
+A struct that knows every key of a record makes strictness cheap. Each required key was seen at least once, each
+optional one is UNSET or was seen, an unknown one is an error: so the struct tells how many *different* keys a record
+has. If the text of the record shows as many keys (`":`), none stands twice. Nothing is parsed a second time for that.
 """
 
 from __future__ import annotations

@@ -113,8 +113,7 @@ def enforce_datetime(values: pl.Series, zone: str | None) -> Outcome:
     if not without.any():
         return judged(values, done, "a time of ISO 8601 with its offset")
     if zone is None:
-        bad = judged(values, done, "a time with its offset (or declare the zone)")
-        return bad
+        return judged(values, done, "a time with its offset (or declare the zone)")
     naive = frame["wall"].set(~without, None).str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
     return _joined(values, done, _in_zone(naive, zone), zone)
 

@@ -60,7 +60,7 @@ class _Plan:
 def _plan(region: str) -> _Plan | None:
     """The plan of a calling code's main region; None where only the library can tell."""
     data = PhoneMetadata.metadata_for_region(region)
-    if data is None or data.leading_digits or data.national_prefix_transform_rule:
+    if data is None or data.country_code is None or data.leading_digits or data.national_prefix_transform_rule:
         return None
     main = phonenumbers.region_code_for_country_code(data.country_code)
     if main != region or data.general_desc is None or data.general_desc.national_number_pattern is None:
@@ -82,7 +82,7 @@ def _pattern(description: PhoneNumberDesc | None) -> _Pattern | None:
 
 
 def e164(values: pl.Series, region: str | None) -> Outcome:
-    """Valid numbers as E.164. `region` (ISO 3166 alpha-2) is whose national form is understood; None: only +… numbers."""
+    """Valid numbers as E.164. `region` (ISO 3166 alpha-2): whose national form is understood; None: only +… numbers."""
     expected = f"a phone number{f' of {region} or' if region else ''} with its country code"
     done = _fast(values, region) if region else pl.Series([None], dtype=pl.String).new_from_index(0, len(values))
     missing = (done.is_null() & values.is_not_null()).arg_true()
