@@ -37,15 +37,24 @@ def canonical_id(entity: str, system: str, stream: str, source_id: str, salt: in
     Deterministic, so a run that was killed and repeated gives the same id. `salt` counts up when a record that was
     split off must found a second golden record.
     """
-    digest = _digest((entity, system, stream, source_id, str(salt)), _ID_BYTES)
-    text = base64.b32encode(digest).decode().rstrip("=").lower()
-    return f"{entity[:3].lower()}_{text}"
+    return _id(entity, _digest((entity, system, stream, source_id, str(salt)), _ID_BYTES))
 
 
 def canonical_ids(entity: str, frame: pl.DataFrame, salt: int = 0) -> pl.Series:
     """`canonical_id` for each row of frame(system, stream, source_id); a String series named `canonical_id`."""
-    rows = zip(frame["system"], frame["stream"], frame["source_id"], strict=True)
-    return pl.Series("canonical_id", [canonical_id(entity, *row, salt) for row in rows], dtype=pl.String)
+    parts = [pl.lit(entity), pl.col("system"), pl.col("stream"), pl.col("source_id"), pl.lit(str(salt))]
+    laid_out = pl.concat_str(*(piece for part in parts for piece in (_length(part), pl.lit(":"), part)))
+    texts = frame.select(laid_out.cast(pl.Binary).alias("text"))["text"].to_list()
+    ids = [_id(entity, hashlib.blake2b(text, digest_size=_ID_BYTES).digest()) for text in texts]
+    return pl.Series("canonical_id", ids, dtype=pl.String)
+
+
+def _id(entity: str, digest: bytes) -> str:
+    return f"{entity[:3].lower()}_{base64.b32encode(digest)[:26].decode().lower()}"
+
+
+def _length(text: pl.Expr) -> pl.Expr:
+    return text.str.len_bytes().cast(pl.String)
 
 
 def create_key(system: str, stream: str, canonical_id: str) -> str:
@@ -78,14 +87,12 @@ def value_hashes(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
     that is still empty changes a hash, while null and "" stay different.
     """
     parts = [
-        pl.concat_str(
-            pl.lit(f"{name}{_UNIT}"), pl.col(name).str.len_bytes().cast(pl.String), pl.lit(":"), pl.col(name)
-        ).fill_null("")
+        pl.concat_str(pl.lit(f"{name}{_UNIT}"), _length(pl.col(name)), pl.lit(":"), pl.col(name)).fill_null("")
         for name in sorted(columns)
     ]
     if not parts:
         return pl.Series("value_hash", [_signed(b"")] * frame.height, dtype=pl.Int64)
-    texts = frame.select(pl.concat_str(parts).alias("text"))["text"].to_list()
+    texts = frame.select(pl.concat_str(parts).cast(pl.Binary).alias("text"))["text"].to_list()
     digest = xxhash.xxh3_64_intdigest
     unsigned = pl.Series("value_hash", [digest(text) for text in texts], dtype=pl.UInt64)
     return unsigned.reinterpret(signed=True)

@@ -103,12 +103,7 @@ def survive(
         provisional.append(_provisional(decided, item))
         provenance.append(_provenance(decided, wide, item, slots))
         findings.append(_reported(decided, item, slots))
-    flags = pl.DataFrame(provisional)
-    frame = pl.concat([wide.select("id"), *columns], how="horizontal").with_columns(
-        flags.select(pl.concat_list(pl.all()).list.drop_nulls().list.sort().alias("provisional"))["provisional"]
-        if provisional
-        else pl.lit([], dtype=pl.List(pl.String)).alias("provisional")
-    )
+    frame = pl.concat([wide.select("id"), *columns], how="horizontal").with_columns(_names(provisional))
     return Survived(
         frame.select("id", *entity.columns, "provisional"),
         pl.concat([pl.DataFrame(schema=PROVENANCE), *provenance]),
@@ -289,6 +284,15 @@ def _values(decided: pl.DataFrame, wide: pl.DataFrame, item: Field, slots: Seque
 def _provisional(decided: pl.DataFrame, item: Field) -> pl.Series:
     is_recorded = pl.col("rule").is_in([_RECORDED, _BLANKED, _LAST_GOOD])
     return decided.select(pl.when(~is_recorded).then(pl.lit(item.name)).alias(item.name))[item.name]
+
+
+def _names(flags: Sequence[pl.Series]) -> pl.Series:
+    """The names that stand in a row of the flag columns, sorted: text joined and split, as lists are slow to sort."""
+    texts = pl.DataFrame(sorted(flags, key=lambda flag: flag.name)).select(
+        pl.concat_str(pl.all(), separator=",", ignore_nulls=True).alias("provisional")
+    )
+    names = pl.when(pl.col("provisional") == "").then(pl.lit([], dtype=pl.List(pl.String)))
+    return texts.select(names.otherwise(pl.col("provisional").str.split(",")).alias("provisional"))["provisional"]
 
 
 def _provenance(decided: pl.DataFrame, wide: pl.DataFrame, item: Field, slots: Sequence[Slot]) -> pl.DataFrame:

@@ -66,6 +66,7 @@ def name(text: pl.Expr) -> pl.Expr:
         text.str.normalize("NFKD")
         .str.to_lowercase()
         .str.replace_all(r"[\p{M}\p{Cf}'’`´]", "")
+        .str.normalize("NFC")  # puts Hangul syllables together again: one letter is one letter
         .str.replace_many(list(_LETTERS), list(_LETTERS.values()))
         .str.replace_all(r"[&+]", " and ")
     )

@@ -56,7 +56,7 @@ def records(new: pl.DataFrame, known: pl.DataFrame, rules: MatchRules, rank: pl.
 
 
 def _names(both: pl.DataFrame, rules: MatchRules) -> pl.Series:
-    return both.select(normal.full_name(rules).alias("name"))["name"]
+    return both.select(pl.col("key"), normal.full_name(rules).alias("name"))["name"]
 
 
 def by_identifier(rows: pl.DataFrame, column: str) -> pl.DataFrame:

@@ -21,7 +21,8 @@ def judge(compared: pl.DataFrame, rules: MatchRules) -> pl.DataFrame:
     """Add `verdict` (link | ask | null) and `because` to what `pairs.compare` found.
 
     unique    links alone, unless another unique or a `different_if` column differs, or the names are clearly different
-    strong    links with a near name, or, where a name is missing, with one more equal field
+    strong    links with a near name (one that is only part of the other needs one more equal field), or, where a name
+              is missing, with one more equal field
     alike     links from `link_above` up only when the names are equal, at least two independent fields besides agree
               and nothing contradicts; from `ask_above` up it asks
     An objection turns a link by identifier into a question. A pair that `different_if` tells apart is not even asked
@@ -34,7 +35,8 @@ def judge(compared: pl.DataFrame, rules: MatchRules) -> pl.DataFrame:
     unlike = pl.any_horizontal(nobody, *(_differs(c) for c in rules.unique))
     born = [c for c in _columns(rules.alike, rules) if c.endswith(("date", "dob", "birth", "birthday"))]
     contradicts = apart | unlike | pl.col("lookalike") | pl.any_horizontal(nobody, *(_differs(c) for c in born))
-    near = pl.col("grade").is_in(["equal", "variant", "part"]).fill_null(False)
+    is_part = (pl.col("grade") == "part") & (pl.col("agree") >= 2)
+    near = (pl.col("grade").is_in(["equal", "variant"]) | is_part).fill_null(False)
     other = (pl.col("grade") == "different").fill_null(False)
     nameless = pl.col("grade").is_null() & (pl.col("agree") >= 2)
     link, ask = pl.lit("link"), pl.lit("ask")
