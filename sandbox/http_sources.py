@@ -215,7 +215,7 @@ def start_sources(rows: int, sources: int = 3, seed: int = 11, page_size: int = 
         if select.select([process.stdout], [], [], 0.2)[0] and (line := process.stdout.readline()):
             return RunningSources(tuple(json.loads(line)["urls"]), process)
     process.kill()
-    process.wait()
+    process.communicate()
     raise RuntimeError("the sources did not come up")
 
 

@@ -128,7 +128,7 @@ class Crm:
         return self._touch(object_type, {**doc, "archived": False, "archivedAt": None})
 
     def merge(self, object_type: str, survivor: Doc, loser: Doc) -> Doc:
-        """One record out of two: the survivor's empty properties are filled from the loser, whose id then leads here."""
+        """One record out of two: the survivor's empty properties are filled from the loser; its id leads here."""
         self._unindex(object_type, loser)
         self.store.put(object_type, loser["id"], {**loser, "merged_into": survivor["id"]})
         ids = [*filter(None, (survivor["properties"].get("hs_merged_object_ids") or "").split(";")), loser["id"]]

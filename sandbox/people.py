@@ -64,7 +64,7 @@ PLACES: dict[str, list[tuple[str, str, str, str]]] = {
 CALLING_CODE = {"GB": "44", "DE": "49", "FR": "33", "NL": "31"}
 COUNTRY_NAME = {"GB": "United Kingdom", "DE": "Germany", "FR": "France", "NL": "Netherlands"}
 _MISSING_DIGITS = {"GB": 3, "DE": 3, "FR": 4, "NL": 4}
-_MOBILE = {"GB": ("7400", 6), "DE": ("171", 7), "FR": ("63998", 4), "NL": ("612", 6)}
+_MOBILE = {"GB": ("7400", 6), "DE": ("171", 7), "FR": ("612", 6), "NL": ("612", 6)}
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Cast:
 
     def take(self, system: str, count: int, exactly: Sequence[str] | None = None, least: int = 1) -> list[Face]:
         """Untouched faces of a system; `exactly`: only of customers known in just these systems."""
-        pool = [face for face in self.faces if face.system == system]
+        pool = [face for face in self.faces if face.system == system and not face.is_deleted]
         if exactly is not None:
             pool = [face for face in pool if set(self.customers[face.true_id].systems) == set(exactly)]
         return pick(self.chance, pool, self.chance.count(count, least), self.used)

@@ -25,7 +25,6 @@ from sandbox.xero_values import dated, mark
 _LEAD_STATUS = {"active": "CUSTOMER", "lead": "OPEN", "inactive": "UNQUALIFIED"}
 _STATUS_CODE = {"active": "A", "lead": "P", "inactive": "I"}
 _TAX_TYPE = {20: "OUTPUT2", 5: "RROUTPUT", 0: "ZERORATEDOUTPUT"}
-_NATIONAL = {"+44": "0", "+49": "0", "+33": "0", "+31": "0"}
 
 
 def ms(moment: datetime) -> int:
@@ -39,7 +38,7 @@ def iso(moment: datetime) -> str:
 
 
 def typed_phone(chance: Chance, number: str) -> str:
-    """A telephone number as somebody typed it; what is not E.164 stays as it is."""
+    """A number as a British office types it, foreign ones with their code. What is not E.164 stays as it is."""
     if not number.startswith("+"):
         return number
     code, rest = number[:3], number[3:]
@@ -47,10 +46,12 @@ def typed_phone(chance: Chance, number: str) -> str:
         case 0:
             return number
         case 1:
-            return f"{code} {rest[:3]} {rest[3:6]} {rest[6:]}"
+            return f"{code} (0){rest[:3]} {rest[3:]}"
         case 2 if code == "+44":
             return f"0{rest[:3]} {rest[3:6]} {rest[6:]}"
-    return f"{code} (0){rest[:3]} {rest[3:]}" if code != "+44" else f"0{rest}"
+        case 3 if code == "+44":
+            return f"0{rest}"
+    return f"{code} {rest[:3]} {rest[3:6]} {rest[6:]}"
 
 
 def typed_vat(chance: Chance, vat: str) -> str:
@@ -212,7 +213,6 @@ def _ledger_line(chance: Chance, product: Product, quantity: int, vat_rate: int)
         "UnitAmount": product.price,
         "TaxType": _TAX_TYPE[vat_rate],
         "Tracking": [],
-        "ValidationErrors": [],
     }
     return {**line, **line_amounts(line, line, "Exclusive")}
 
@@ -254,7 +254,6 @@ def credit_note_doc(chance: Chance, invoice: Doc, number: int, credit: Credit, w
         "UnitAmount": credit.amount,
         "TaxType": "NONE",
         "Tracking": [],
-        "ValidationErrors": [],
     }
     doc |= {
         "CreditNoteID": chance.guid(),

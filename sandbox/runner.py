@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,7 @@ import uvicorn
 from sandbox import hubspot, legacy, slack, xero
 from sandbox.plane import Plane, TransportProtocol
 from sandbox.seed import World, build_world
-from sandbox.store import Store
+from sandbox.store import Doc, Store
 from sandbox.workbook import write_people, write_prices
 from sandbox.xero_documents import ID_FIELD
 
@@ -71,16 +71,19 @@ def seed_state(state_dir: Path, database_url: str | None, seed: int, scale: floa
         partial.rename(truth_path)
 
 
+def fill_store(store: Store, streams: Mapping[str, Sequence[Doc]]) -> None:
+    """Put seeded documents into a system's store, each under its own id."""
+    with store.transaction():
+        for stream, docs in streams.items():
+            store.put_many(stream, [(doc["id"] if "id" in doc else doc[ID_FIELD[stream]], doc) for doc in docs])
+
+
 def _seed_files(state_dir: Path, world: World) -> None:
-    ids = {"companies": "id", **ID_FIELD}
     for system, streams in (("crm", world.crm), ("accounting", world.accounting)):
         for leftover in state_dir.glob(f"{system}.sqlite*"):
             leftover.unlink()
         store = Store(state_dir / f"{system}.sqlite")
-        with store.transaction():
-            for stream, docs in streams.items():
-                key = "id" if system == "crm" else ids[stream]
-                store.put_many(stream, [(doc[key], doc) for doc in docs])
+        fill_store(store, streams)
         store.close()
     books = state_dir / "workbooks"
     books.mkdir(exist_ok=True)
@@ -213,7 +216,7 @@ def start(
     line = _first_line(process)
     if not line:
         process.kill()
-        process.wait()
+        process.communicate()
         raise RuntimeError(f"the sandbox did not come up: {log_path.read_text()[-2_000:]}")
     return Running(**json.loads(line), process=process)
 

@@ -53,6 +53,7 @@ from sandbox.world import (
 )
 
 Row = tuple[Any, ...]
+SMALLEST_SCALE, LARGEST_SCALE = 0.03, 10.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,12 @@ class World:
 
 
 def build_world(seed: int = 7, scale: float = 1.0) -> World:
-    """The world of a seed; scale 1 is about 2,000 customers, smaller scales keep some of each planted kind."""
+    """The world of a seed; scale 1 is about 2,000 customers, smaller scales keep some of each planted kind.
+
+    Raises ValueError for a scale outside 0.03 to 10: with fewer customers not everything finds a place.
+    """
+    if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:
+        raise ValueError(f"scale: expected {SMALLEST_SCALE} to {LARGEST_SCALE}; found {scale}")
     chance = Chance(seed, scale)
     customers = make_customers(chance)
     faces = [

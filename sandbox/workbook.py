@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from openpyxl import Workbook
+from openpyxl import Workbook, load_workbook
 from openpyxl.styles import Font
 
 PRICE_COLUMNS = ("SKU", "Description", "List price", "Currency", "Valid from", "Active")
@@ -31,6 +31,22 @@ def write_people(path: Path, rows: Sequence[Sequence[Any]]) -> None:
         csv.writer(file, delimiter=";").writerows([PEOPLE_COLUMNS, *rows])
 
 
+def set_cell(path: Path, key: str, column: str, value: Any) -> None:
+    """A person's change of one cell: in the row whose first cell is `key`, under the header `column`. Raises KeyError."""
+    book = load_workbook(path)
+    sheet = book.worksheets[0]
+    place: int | None = None
+    for row in sheet.iter_rows():
+        texts = [str(cell.value).strip() for cell in row]
+        if place is None and column in texts:
+            place = texts.index(column)
+        elif place is not None and texts[0] == key:
+            row[place].value = value
+            _save(book, path)
+            return
+    raise KeyError(f"{path.name}: no row {key!r} below a header with {column!r}")
+
+
 def _write(path: Path, sheet_name: str, rows: Sequence[Sequence[Any]]) -> None:
     book = Workbook()
     book.properties.created = book.properties.modified = _STAMP
@@ -40,6 +56,10 @@ def _write(path: Path, sheet_name: str, rows: Sequence[Sequence[Any]]) -> None:
         sheet.append(list(row))
     for cell in sheet[1]:
         cell.font = Font(bold=True)
+    _save(book, path)
+
+
+def _save(book: Workbook, path: Path) -> None:
     partial = path.with_suffix(".part")
     book.save(partial)
     partial.rename(path)

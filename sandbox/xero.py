@@ -229,6 +229,8 @@ class Api:
             return self.books.keep_contact(doc)
         doc["UpdatedDateUTC"] = mark(self.books.store.next_mark())
         self.books.store.put(stream, record_id, doc)
+        if "Contact" in doc:
+            self.books.touch_contacts({doc["Contact"]["ContactID"]})
         return doc
 
 

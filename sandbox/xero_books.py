@@ -249,7 +249,7 @@ class Books:
             if line.get("ItemCode") and line["ItemCode"] not in codes:
                 raise Invalid(f"Item code '{line['ItemCode']}' is not valid")
             line |= line_amounts(line, one, doc["LineAmountTypes"])
-            lines.append({**line, "Tracking": [], "ValidationErrors": []})
+            lines.append({**line, "Tracking": []})
         return lines
 
     def _keep_document(self, doc: Doc, old: Doc | None, stream: str) -> Doc:
@@ -267,7 +267,7 @@ class Books:
             self._of_contact[doc["Contact"]["ContactID"]].add(doc["InvoiceID"])
             if old is not None and old["Contact"]["ContactID"] != doc["Contact"]["ContactID"]:
                 self._of_contact[old["Contact"]["ContactID"]].discard(doc["InvoiceID"])
-        self._touch_contacts({doc["Contact"]["ContactID"], *([old["Contact"]["ContactID"]] if old else [])})
+        self.touch_contacts({doc["Contact"]["ContactID"], *([old["Contact"]["ContactID"]] if old else [])})
         return doc
 
     def _stamp(self, doc: Doc) -> None:
@@ -276,7 +276,7 @@ class Books:
         if "UpdatedDateUTCString" in doc:
             doc["UpdatedDateUTCString"] = datetime.fromtimestamp(epoch_ms // 1000, UTC).isoformat(" ")
 
-    def _touch_contacts(self, contact_ids: Iterable[str]) -> None:
+    def touch_contacts(self, contact_ids: Iterable[str]) -> None:
         """A contact's change mark moves with its balance."""
         for contact_id in contact_ids:
             contact = self.store.stream("contacts")[contact_id]
@@ -350,7 +350,7 @@ class Books:
             }
         self._stamp(invoice)
         self.store.put("invoices", invoice["InvoiceID"], invoice)
-        self._touch_contacts({invoice["Contact"]["ContactID"]})
+        self.touch_contacts({invoice["Contact"]["ContactID"]})
 
 
 _WRITABLE_CONTACT = {*_CONTACT_TEXT, "ContactStatus", "PaymentTerms", "IsCustomer", "IsSupplier", "DefaultCurrency"}
