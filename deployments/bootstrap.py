@@ -66,7 +66,8 @@ def install_with_uv() -> bool:
 def install_with_pip() -> bool:
     """The same lock through pip: a few minutes."""
     say("  uv could not do it here; installing with pip (some minutes)")
-    return pip("install", "--require-hashes", "-r", str(LOCK)) and pip(
+    # The lock is complete: without --no-deps pip would resolve extras anew and refuse what it does not find there.
+    return pip("install", "--no-deps", "--require-hashes", "-r", str(LOCK)) and pip(
         "install", "--no-deps", "--no-build-isolation", "-e", str(TOP)
     )
 
