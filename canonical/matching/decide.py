@@ -1,4 +1,4 @@
-"""The decisions of matching for a batch: link to a known golden record, ask a person, or create (together) a new one."""
+"""The decisions of matching for a batch: link to a known golden record, ask a person, or create a new one."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Matched:
     decisions   (key, action link | ask | create, canonical_id, group, score, because), one row a new record. link: its
                 canonical_id; create: null, and `group` is the key of the anchor, the record that founds the golden
                 record that all of the group share; ask: both null, the record stays out of golden
-    reviews     (key, canonical_id, other_key, score, because)  for each record that is asked its best candidates, at most
-                three, best first; canonical_id is null when the other is new too (other_key then names it)
-    duplicates  (key, canonical_id | group, because)  linked or created, but not the first of its (system, stream) there:
-                to be linked, not primary, and a finding
+    reviews     (key, canonical_id, other_key, score, because)  for each record that is asked its best candidates, at
+                most three, best first; canonical_id is null when the other is new too (other_key then names it)
+    duplicates  (key, canonical_id | group, because)  linked or created, but not the first of its (system, stream)
+                there: to be linked, not primary, and a finding
     """
 
     decisions: pl.DataFrame
@@ -208,6 +208,7 @@ def _assemble(rows: pl.DataFrame, edges: pl.DataFrame, placed: pl.DataFrame, ask
     heads = names.select(pl.col("i").alias("final"), pl.col("canonical_id").alias("to"), pl.col("key").alias("anchor"))
     named = named.join(heads, on="final").sort("i")
     is_ask, is_link = pl.col("state") == "ask", pl.col("state") == "link"
+    is_founder = pl.col("i") == pl.col("final")
     founds = (
         pl.when(pl.len().over("final") > 1)
         .then(pl.format("first of {} records that are one", pl.len().over("final")))
@@ -218,8 +219,8 @@ def _assemble(rows: pl.DataFrame, edges: pl.DataFrame, placed: pl.DataFrame, ask
         pl.col("state").alias("action"),
         pl.when(is_link).then("to").alias("canonical_id"),
         pl.when(pl.col("state") == "create").then("anchor").alias("group"),
-        pl.when(is_ask).then("asked_score").when(is_link | (pl.col("i") != pl.col("final"))).then("score").alias("score"),
-        pl.when(is_ask).then("asked_because").when(~is_link & (pl.col("i") == pl.col("final"))).then(founds)
+        pl.when(is_ask).then("asked_score").when(is_link | ~is_founder).then("score").alias("score"),
+        pl.when(is_ask).then("asked_because").when(~is_link & is_founder).then(founds)
         .otherwise(pl.coalesce("because", pl.lit("linked through others"))).alias("because"),
     )  # fmt: skip
     return Matched(decisions, reviews.select(*REVIEWS), _duplicates(rows, named))

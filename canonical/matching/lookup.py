@@ -1,4 +1,4 @@
-"""Which known records must be fetched before new ones can be matched: equal identifiers, and look-alikes' block keys."""
+"""Which known records must be fetched before new ones can be matched: equal identifiers, look-alikes' block keys."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import polars as pl
 
 from canonical.model import MatchRules
@@ -11,31 +9,27 @@ from canonical.model import MatchRules
 # Spelled-out letters that Unicode decomposition leaves alone (they have no combining mark to strip).
 _LETTERS = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ħ": "h"}
 
-# Legal forms that are never a name's own word: dropped wherever they stand (but as the first word).
-_FORMS_ANYWHERE = (
-    "ltd limited plc llp llc lllp inc incorporated gmbh mbh ohg gbr aktiengesellschaft kommanditgesellschaft sarl sarlu "
-    "eurl srl srls bv bvba vof oyj aps asa sro kft zrt pty pte bhd sdn ltda eirl slu lda doo dooel ood eood pjsc ooo "
-    "gesellschaft besloten vennootschap naamloze"
-).split()
-# Forms that are also ordinary words or initials: dropped only from the end of a name.
-_FORMS_AT_END = (
-    "co company corp corporation ag kg kgaa ug se sa sas spa nv oy ab as ao sl sc cv pt sp z o eg ev and cie".split()
+# Legal forms that are never a name's own word: dropped wherever they stand, but as the first word.
+_ANYWHERE = (
+    r"\s(?:ltd|limited|plc|llp|llc|lllp|inc|incorporated|gmbh|mbh|ohg|gbr|aktiengesellschaft|kommanditgesellschaft"
+    r"|gesellschaft|sarl|sarlu|eurl|srl|srls|bv|bvba|vof|besloten|naamloze|vennootschap|oyj|aps|asa|sro|kft|zrt|pty|pte"
+    r"|bhd|sdn|ltda|eirl|slu|lda|doo|dooel|ood|eood|pjsc|ooo)\b"
 )
-_TITLES = "mr mrs ms miss dr prof sir madam herr frau mme mlle".split()
-
-_ANYWHERE = rf"\s(?:{'|'.join(_FORMS_ANYWHERE)})\b"
-_AT_END = rf"(?:\s+(?:{'|'.join(_FORMS_AT_END)}))+$"
-_AT_START = rf"^(?:(?:{'|'.join(_TITLES)}|the)\s+)+"
+# Forms that are also ordinary words or initials: dropped only from the end.
+_AT_END = (
+    r"(?:\s+(?:co|company|corp|corporation|ag|kg|kgaa|ug|se|sa|sas|spa|nv|oy|ab|as|ao|sl|sc|cv|pt|sp|z|o|eg|ev|and"
+    r"|cie))+$"
+)
+_AT_START = r"^(?:(?:mr|mrs|ms|miss|dr|prof|sir|madam|herr|frau|mme|mlle|the)\s+)+"
 
 # Local parts that a department answers, not a person. RFC 2142 and what shops and ledgers commonly show.
-ROLES = (
-    "abuse accounting accounts admin administration ap ar billing bookings buchhaltung careers contact contacto "
-    "customerservice einkauf enquiries facturacion finance hello help helpdesk hostmaster hr info information "
-    "inquiries invoice invoices it jobs kontakt mail mailbox marketing no-reply noreply office orders post postmaster "
-    "press privacy procurement purchasing reception rechnung sales security service shop store support team "
-    "verkauf vertrieb webmaster welcome"
-).split()
-_ROLE_MAILBOX = rf"^(?:{'|'.join(re.escape(r) for r in ROLES)})(?:[+._-].*|\d*)@"
+_ROLE_MAILBOX = (
+    r"^(?:abuse|accounting|accounts|admin|administration|ap|ar|billing|bookings|buchhaltung|careers|contact|contacto"
+    r"|customerservice|einkauf|enquiries|facturacion|finance|hello|help|helpdesk|hostmaster|hr|info|information"
+    r"|inquiries|invoices?|it|jobs|kontakt|mail|mailbox|marketing|no-?reply|office|orders|post|postmaster|press|privacy"
+    r"|procurement|purchasing|reception|rechnung|sales|security|service|shop|store|support|team|verkauf|vertrieb"
+    r"|webmaster|welcome)(?:[+._-].*|\d*)@"
+)
 
 # Letters of other scripts, and digits, that pass for Latin ones in a domain name (after Unicode TR 39).
 _LOOKALIKES = {
@@ -50,17 +44,23 @@ _EMPTY_WORDS = ("NA", "N/A", "NONE", "NULL", "UNKNOWN", "TBC", "TBA", "PENDING",
 
 
 def name_columns(rules: MatchRules) -> tuple[str, ...]:
-    """The columns that together are a record's name: `name`, else all whose names end in name, else title, else none."""
+    """The columns that together are a record's name: `name`, else all that end in name, else title, else none."""
     if "name" in rules.columns:
         return ("name",)
     parts = tuple(c for c in rules.columns if c.endswith("name"))
     return parts or tuple(c for c in rules.columns if c in ("title", "description"))[:1]
 
 
-def name(text: pl.Expr) -> pl.Expr:
+def other_columns(rules: MatchRules) -> list[str]:
+    """The columns that matching looks at besides the name."""
+    return [c for c in rules.columns if c not in name_columns(rules)]
+
+
+def name(text: pl.Expr, *, has_form: bool = True) -> pl.Expr:
     """A name as its sorted words without case, accents, punctuation, titles and legal forms; null when nothing is left.
 
-    `Café Müller GmbH & Co. KG` and `MULLER, CAFE` both become `cafe muller`.
+    `Café Müller GmbH & Co. KG` and `MULLER, CAFE` both become `cafe muller`. has_form: a company's name, of which a
+    legal form may be part (to a person `Co` or `Sa` is a surname).
     """
     plain = (
         text.str.normalize("NFKD")
@@ -74,7 +74,9 @@ def name(text: pl.Expr) -> pl.Expr:
         dotted = r"\.\s?".join([r"(\p{L})"] * letters)
         plain = plain.str.replace_all(rf"\b{dotted}\b\.?", "".join(f"${{{n}}}" for n in range(1, letters + 1)))
     spaced = plain.str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars()
-    short = spaced.str.replace(_AT_START, "").str.replace_all(_ANYWHERE, " ").str.replace(_AT_END, "")
+    short = spaced.str.replace(_AT_START, "")
+    if has_form:
+        short = short.str.replace_all(_ANYWHERE, " ").str.strip_chars().str.replace(_AT_END, "")
     kept = pl.when(short.str.strip_chars() == "").then(spaced).otherwise(short)
     words = kept.str.replace_all(r"\band\b", " ").str.strip_chars().str.replace_all(r"\s+", " ")
     words = pl.when(words == "").then(spaced).otherwise(words)
@@ -87,7 +89,8 @@ def full_name(rules: MatchRules) -> pl.Expr:
     columns = name_columns(rules)
     if not columns:
         return pl.lit(None, dtype=pl.String)
-    return name(pl.concat_str([pl.col(c) for c in columns], separator=" ", ignore_nulls=True))
+    whole = pl.concat_str([pl.col(c) for c in columns], separator=" ", ignore_nulls=True)
+    return name(whole, has_form=len(columns) == 1)
 
 
 def identifier(column: str) -> pl.Expr:

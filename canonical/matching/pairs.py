@@ -19,8 +19,8 @@ MOST_IN_BLOCK = 50
 _MOST_PAIRED = 30
 """Holders of one identifier that are compared each with each; above, each is compared with the first only."""
 
-# How a name speaks, in bits (log2 of how much likelier the pair is one thing than not). Set by hand against the labelled
-# names and people of the test data; the order of grades matters more than the figures.
+# How a name speaks, in bits (log2 of how much likelier the pair is one thing than not). Set by hand against the
+# labelled names and people of the test data; the order of the grades matters more than the figures.
 NAME_BITS = {"equal": 9.0, "variant": 7.5, "part": 6.0, "similar": 4.5, "weak": 1.0, "different": -6.0}
 PRIOR_BITS = -7.0
 """Two records that share a block are one thing about once in a hundred times."""
@@ -33,7 +33,7 @@ _COLUMN_BITS = {
 
 def records(new: pl.DataFrame, known: pl.DataFrame, rules: MatchRules, rank: pl.DataFrame) -> pl.DataFrame:
     """All records in one frame with their normal forms: `i` (UInt32; known ones first, then new ones best first), key,
-    canonical_id (null for new ones), system, stream, `name`, and `=<column>` for every compared column.
+    canonical_id (null for new ones), system, stream, `words` (the name) and `=<column>` for every other column.
 
     rank: (system, rank) as a frame; unnamed systems come last.
     """
@@ -48,15 +48,9 @@ def records(new: pl.DataFrame, known: pl.DataFrame, rules: MatchRules, rank: pl.
     both = both.join(rank, on="system", how="left").sort(
         pl.col("canonical_id").is_null(), pl.col("rank").fill_null(2**31), "system", "stream", "source_id", "key"
     )
-    normals = [normal.identifier(c).alias(f"={c}") for c in columns if c not in normal.name_columns(rules)]
-    for column in (c for c in columns if f"={c}" not in [e.meta.output_name() for e in normals]):
-        normals.append(normal.name(pl.col(column)).alias(f"={column}"))
-    both = both.with_row_index("i").with_columns(normals)
-    return both.with_columns(_names(both, rules))
-
-
-def _names(both: pl.DataFrame, rules: MatchRules) -> pl.Series:
-    return both.select(pl.col("key"), normal.full_name(rules).alias("name"))["name"]
+    names = both.select("key", normal.full_name(rules).alias("words"))["words"]
+    normals = [normal.identifier(c).alias(f"={c}") for c in normal.other_columns(rules)]
+    return both.with_row_index("i").with_columns(*normals, names)
 
 
 def by_identifier(rows: pl.DataFrame, column: str) -> pl.DataFrame:
@@ -91,12 +85,12 @@ def compare(pairs: pl.DataFrame, rows: pl.DataFrame, rules: MatchRules) -> pl.Da
     (null when one has none), `bits`, `agree` (how many independent fields besides the name are equal) and `lookalike`.
     """
     a, b = pairs["a"], pairs["b"]
-    columns = [c for c in rules.columns if c not in normal.name_columns(rules)]
+    columns = normal.other_columns(rules)
     result = pairs.with_columns(
         (rows[f"={c}"].gather(a) == rows[f"={c}"].gather(b)).alias(f"same:{c}") for c in columns
     )
     result = result.with_columns(
-        _grade(rows["name"].gather(a), rows["name"].gather(b)), _lookalikes(rows, a, b, columns)
+        _grade(rows["words"].gather(a), rows["words"].gather(b)), _lookalikes(rows, a, b, columns)
     )
     popular = {c: _is_popular(rows, c, a) for c in columns if c in (*rules.strong, *rules.shared)}
     result = result.with_columns(flag.alias(f"popular:{c}") for c, flag in popular.items())

@@ -37,11 +37,12 @@ def place(rows: pl.DataFrame, edges: pl.DataFrame, separate: pl.DataFrame, rules
     knotted = members.filter(~pl.col("sound"))
     if knotted.is_empty():
         return easy
-    return pl.concat([easy, _untangle(knotted, links, rules)])
+    return pl.concat([easy, _untangle(knotted, links, rules, rows.height)])
 
 
 def _with_component(rows: pl.DataFrame, links: pl.DataFrame, separate: pl.DataFrame, rules: MatchRules) -> pl.DataFrame:
-    """Rows with what is known of their component: label, first (best new row), golden (its one golden node), why, sound."""
+    """Rows with what is known of their component: label, first (best new row), golden (its one golden node), `why` it
+    is not to be believed, and whether it is `sound`."""
     label = _components(rows.height, links["x"], links["y"])
     members = rows.with_columns(pl.Series("label", label).gather(rows["node"]).alias("label"))
     told = separate.with_columns(pl.Series("label", label).gather(separate[s]).alias(f"l{s}") for s in ("x", "y"))
@@ -70,7 +71,6 @@ def _with_component(rows: pl.DataFrame, links: pl.DataFrame, separate: pl.DataFr
         why.alias("why"),
         pl.any_horizontal(pl.lit(False), *(pl.col(f"n:{c}") > 1 for c in rules.different_if)).alias("apart"),
     )
-    # A golden record by itself, however many records it has, is no component to judge.
     one = one.with_columns(pl.col("why").is_null().alias("sound"))
     return members.join(one, on="label", how="left", maintain_order="left").filter(pl.col("first").is_not_null())
 
@@ -82,12 +82,12 @@ def _components(n: int, x: pl.Series, y: pl.Series) -> np.ndarray[tuple[int], np
     return labels
 
 
-def _untangle(knotted: pl.DataFrame, links: pl.DataFrame, rules: MatchRules) -> pl.DataFrame:
+def _untangle(knotted: pl.DataFrame, links: pl.DataFrame, rules: MatchRules, rows: int) -> pl.DataFrame:
     """In components that cannot be believed: keep the certain links, found what is clearly apart, ask the rest."""
     new = knotted.filter(pl.col("canonical_id").is_null())
     linked = _certain(knotted, new, links)
     rest = new.join(linked, on="i", how="anti")
-    founded = _founded(rest, links, rules)
+    founded = _founded(rest, links, rules, rows)
     # A component without any golden record must have one founder, or its questions would have no other side.
     left = rest.join(founded, on="i", how="anti")
     has_founder = rest.join(founded, on="i", how="semi")["label"].unique()
@@ -119,7 +119,7 @@ def _certain(knotted: pl.DataFrame, new: pl.DataFrame, links: pl.DataFrame) -> p
     return direct.filter(by_word | by_itself).select(pl.col("y").alias("i"), pl.col("x").alias("final"))
 
 
-def _founded(rest: pl.DataFrame, links: pl.DataFrame, rules: MatchRules) -> pl.DataFrame:
+def _founded(rest: pl.DataFrame, links: pl.DataFrame, rules: MatchRules, rows: int) -> pl.DataFrame:
     """(i, final): in components without a golden record that `different_if` tears, the records that hold such a value,
     grouped by the links among themselves; a group that is still torn or too large is left."""
     nothing = pl.DataFrame(schema={"i": pl.UInt32, "final": pl.UInt32})
@@ -134,7 +134,7 @@ def _founded(rest: pl.DataFrame, links: pl.DataFrame, rules: MatchRules) -> pl.D
     inner = links.join(valued.select(pl.col("i").alias("x")), on="x").join(
         valued.select(pl.col("i").alias("y")), on="y"
     )
-    label = pl.Series("inner", _components(int(valued["i"].max()) + 1, inner["x"], inner["y"]))  # type: ignore[arg-type]
+    label = pl.Series("inner", _components(rows, inner["x"], inner["y"]))
     groups = valued.with_columns(label.gather(valued["i"]).alias("inner"))
     one = groups.group_by("inner").agg(
         pl.len().alias("size"), pl.col("i").min().alias("final"),

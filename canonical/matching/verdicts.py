@@ -30,10 +30,10 @@ def judge(compared: pl.DataFrame, rules: MatchRules) -> pl.DataFrame:
     """
     nobody = pl.lit(False)
     unique = pl.any_horizontal(nobody, *(_same(c) for c in rules.unique))
-    strong = pl.any_horizontal(nobody, *(_same(c) & ~pl.col(f"popular:{c}") for c in _columns(rules.strong, rules)))
-    apart = pl.any_horizontal(nobody, *(_differs(c) for c in _columns(rules.different_if, rules)))
+    strong = pl.any_horizontal(nobody, *(_same(c) & ~pl.col(f"popular:{c}") for c in rules.strong))
+    apart = pl.any_horizontal(nobody, *(_differs(c) for c in rules.different_if))
     unlike = pl.any_horizontal(nobody, *(_differs(c) for c in rules.unique))
-    born = [c for c in _columns(rules.alike, rules) if c.endswith(("date", "dob", "birth", "birthday"))]
+    born = [c for c in rules.alike if c.endswith(("date", "dob", "birth", "birthday"))]
     contradicts = apart | unlike | pl.col("lookalike") | pl.any_horizontal(nobody, *(_differs(c) for c in born))
     is_part = (pl.col("grade") == "part") & (pl.col("agree") >= 2)
     near = (pl.col("grade").is_in(["equal", "variant"]) | is_part).fill_null(False)
@@ -64,10 +64,6 @@ def judge(compared: pl.DataFrame, rules: MatchRules) -> pl.DataFrame:
     )
 
 
-def _columns(columns: tuple[str, ...], rules: MatchRules) -> list[str]:
-    return [c for c in columns if c not in normal.name_columns(rules)]
-
-
 def _same(column: str) -> pl.Expr:
     return pl.col(f"same:{column}").fill_null(False)
 
@@ -80,7 +76,7 @@ def _because(rules: MatchRules) -> pl.Expr:
     """`same tax_id, nearly the same name, different email`: what counted, in the order of the rules."""
     loud = {*rules.unique, *rules.strong, *rules.different_if}
     said: list[pl.Expr] = []
-    for column in _columns(rules.columns, rules):
+    for column in normal.other_columns(rules):
         part = pl.when(_same(column)).then(pl.lit(f"same {column}"))
         said.append(part.when(_differs(column)).then(pl.lit(f"different {column}")) if column in loud else part)
     said.append(pl.col("grade").replace_strict(_SAID, default=None, return_dtype=pl.String))

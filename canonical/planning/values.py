@@ -120,7 +120,8 @@ class Planned:
                blanked: fields that this write turns empty; hold: why a person must agree first, null: nobody
     payload    (id, <paths>)  row for row with `writes`: the values to be sent, in the target's spelling
     present    (id, <paths> Boolean)  row for row with `writes`: what is sent at all (a sent null blanks). A path that
-               waits for its parent is not present: put the parent's source id there when it is linked, or plan again
+               waits for its parent is not present: when the parent is linked plan again, or put its source id there
+               (and in `asked`)
     asked      (id, <paths>)  for every write that is a create or update and every adopted record: the whole state to
                be kept as the shadow's `asked` once the write is confirmed (for adopted ones: now)
     adopted    (id, source_id, because)  linked, nothing to write, and no complete shadow yet: set the shadow now,
