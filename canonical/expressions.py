@@ -38,6 +38,7 @@ _NUMERIC_KINDS = frozenset({"integer", "decimal", "money"})
 _WORDS = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|\b(and|or|not)\b""")
 _OPERATORS = {"and": "&&", "or": "||", "not": "!"}
 _TRUTH = {"relation_lt": "<", "relation_le": "<=", "relation_gt": ">", "relation_ge": ">="}
+_NAMES = ("ident", "member_dot", "member_index")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9:.]+Z)?\Z")
 
 
@@ -364,12 +365,12 @@ def _dotted(tree: Tree[Token]) -> str:
 
 
 def _dotted_member(tree: Tree[Token] | Token) -> str:
-    assert isinstance(tree, Tree)
-    if str(tree.data) in ("ident", "member_dot", "member_index"):
-        return _dotted(tree)
-    if len(tree.children) == 1:
-        return _dotted_member(tree.children[0])
-    raise ExpressionError("a field's name", f"a {tree.data}")
+    """As `_dotted`, below the levels that only carry precedence."""
+    while isinstance(tree, Tree) and tree.data not in _NAMES and len(tree.children) == 1:
+        tree = tree.children[0]
+    if not isinstance(tree, Tree):
+        raise ExpressionError("a field's name", f"'{tree}'")
+    return _dotted(tree)
 
 
 def _only(tree: Tree[Token] | Token) -> Tree[Token] | Token:

@@ -124,6 +124,8 @@ class Target:
     system: str
     stream: str
     create: bool = False
+    update: bool = True
+    """False: a record is created there (or found) and then belongs to the target; nothing is ever changed in it."""
     mode: Literal["observe", "ask", "write"] = "observe"
     when: str | None = None
     on_leave: Literal["keep", "archive", "freeze"] = "keep"
@@ -182,6 +184,8 @@ class Landscape:
     """xxh3 hex of all declaration bytes: the version pinned by every batch."""
     files: Mapping[str, str] = field(default_factory=dict)
     """File name → its text, kept as the declaration version."""
+    places: Mapping[str, tuple[str, int | None]] = field(default_factory=dict)
+    """Dotted place → (file, line): `integrations.customer-details.sla`, `model.customer.fields.phone`."""
 
     @cached_property
     def active_systems(self) -> dict[str, System]:

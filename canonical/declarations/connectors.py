@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from canonical.declarations.secrets import ASK_FOR_REFERENCE
 from canonical.declarations.shapes import Notes, Section, nearest, one_of, secret_ref, with_secret_refs
 from canonical.declarations.streams import read_stream
 from canonical.declarations.urls import Network, url_problem
@@ -110,8 +111,9 @@ def read_settings(section: Section, schema: Mapping[str, Mapping[str, Any]], net
             continue
         ref = secret_ref(node)
         if setting.get("secret") and ref is None:
-            asked = "a reference: {env: NAME}, {file: PATH} or {block: NAME}"
-            section.wrong(name, asked, "a value written out" if node.kind != "mapping" else "another mapping")
+            section.wrong(
+                name, ASK_FOR_REFERENCE, "a value written out" if node.kind != "mapping" else "another mapping"
+            )
         elif ref is not None:
             settings[name] = ref
         else:

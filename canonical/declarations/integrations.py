@@ -69,6 +69,7 @@ def _read_target(section: Section, entity: Entity | None, systems: Mapping[str, 
         system=system_name,
         stream=stream,
         create=section.boolean("create"),
+        update=section.boolean("update", True),
         mode=section.choice("mode", modes, "observe"),
         when=_condition(section, "when", entity),
         on_leave=section.choice("on_leave", leaves, "keep"),
@@ -83,7 +84,9 @@ def _read_find_by(section: Section, entity: Entity | None) -> tuple[tuple[str, s
     pairs: list[tuple[str, str]] = []
     for target_field, path in section.text_map("find_by").items():
         leaf = entity.by_path.get(path) if entity else None
-        if leaf is not None:
+        if path == "id":
+            pairs.append((target_field, "id"))
+        elif leaf is not None:
             pairs.append((target_field, leaf.column))
         elif entity is not None:
             section.wrong("find_by", one_of(entity.by_path), f"'{path}'", nearest(path, entity.by_path))

@@ -13,8 +13,9 @@ from canonical.declarations.flows import flow_problems
 from canonical.declarations.integrations import read_integrations
 from canonical.declarations.manifest import Manifest, read_manifest
 from canonical.declarations.models import DeclaredModel, in_reference_order, read_entity
+from canonical.declarations.programs import program_problems
 from canonical.declarations.rules import EntityRules, read_rules
-from canonical.declarations.secrets import note_secrets
+from canonical.declarations.secrets import ASK_FOR_REFERENCE, note_secrets
 from canonical.declarations.shapes import Notes, Section, nearest, one_of
 from canonical.declarations.sheets import overridden, row_problems, standard_rows
 from canonical.declarations.systems import read_people, read_systems, read_timezone, without_unknown_entities
@@ -68,8 +69,9 @@ class _Reading:
         systems = {key: without_unknown_entities(system, model.entities) for key, system in systems.items()}
         self._check_references(model)
         sheet = self._sheet(systems, integrations, model, top)
+        self._check_programs(sheet, systems, integrations, model, timezone)
         if self.notes.problems:
-            raise Refused(set(self.notes.problems))
+            raise Refused(_once(self.notes.problems))
         return Landscape(
             name=self.name,
             timezone=timezone,
@@ -82,6 +84,7 @@ class _Reading:
             notify=notify,
             digest=landscape_digest(self.files, self._shipped(systems)),
             files={file: data.decode("utf-8-sig") for file, data in self.files.items()},
+            places=_places(nodes[MAIN], model),
         )
 
     # ---- files
@@ -233,3 +236,44 @@ class _Reading:
         own_files = frozenset(row.file for row in own)
         self.notes.problems.extend(flow_problems(sheet, integrations, model.entities, own_files, lines))
         return sheet
+
+    def _check_programs(
+        self,
+        sheet: tuple[SheetRow, ...],
+        systems: Mapping[str, System],
+        integrations: Mapping[str, Integration],
+        model: DeclaredModel,
+        timezone: str,
+    ) -> None:
+        """Compile what the sheets say, but for rows already refused, and not on a model that is itself refused."""
+        if any(problem.file.startswith("model/") for problem in self.notes.problems):
+            return
+        refused = {(problem.file, problem.line) for problem in self.notes.problems}
+        rows = [row for row in sheet if (row.file, row.line) not in refused]
+        entities = in_reference_order(model.entities)
+        found = program_problems(rows, systems, integrations, entities, timezone)
+        # A condition of a stream was already refused at its own place.
+        self.notes.problems.extend(problem for problem in found if problem.line is not None)
+
+
+def _once(problems: list[Problem]) -> set[Problem]:
+    """Each problem once, and of a value that is a secret nothing but that."""
+    secret = {(p.file, p.line, p.where) for p in problems if p.expected == ASK_FOR_REFERENCE}
+    return {p for p in problems if p.expected == ASK_FOR_REFERENCE or (p.file, p.line, p.where) not in secret}
+
+
+def _places(main: Node, model: DeclaredModel) -> dict[str, tuple[str, int | None]]:
+    """Where everything stands, for messages about what is found out later."""
+    places: dict[str, tuple[str, int | None]] = {}
+
+    def note(node: Node, prefix: str) -> None:
+        for key, entry in node.entries.items():
+            place = f"{prefix}{key}"
+            places[place] = (entry.node.file, entry.line)
+            note(entry.node, f"{place}.")
+
+    note(main, "")
+    for name in model.entities:
+        places[f"model.{name}"] = (model.nodes[name].file, model.nodes[name].line)
+        note(model.nodes[name], f"model.{name}.")
+    return places

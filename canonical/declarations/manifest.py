@@ -228,7 +228,9 @@ def _auth(top: Section) -> Auth:
     if section is None:
         return Auth()
     kinds: tuple[AuthKind, ...] = ("none", "bearer", "basic", "api_key")
-    kind = section.choice("kind", kinds, "none")
+    # A misspelled kind is taken for the usual one, so that the system's token is not refused on top of it.
+    fallback: AuthKind = "bearer" if section.has("kind") else "none"
+    kind = section.choice("kind", kinds, fallback)
     defaults = {"basic": "password", "api_key": "key"}
     auth = Auth(
         kind=kind,

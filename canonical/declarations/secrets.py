@@ -31,7 +31,7 @@ _RANDOM = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9+/_=-]{20,}\Z"
 _ENTROPY_BITS = 3.7
 """Bits a character: random base-62 text of 20 characters and more lies above it, names in CamelCase mostly below."""
 
-_ASK = "a reference such as {env: NAME}, {file: PATH} or {block: NAME}"
+ASK_FOR_REFERENCE = "a reference such as {env: NAME}, {file: PATH} or {block: NAME}"
 
 
 def looks_secret(text: str) -> bool:
@@ -57,9 +57,9 @@ def note_secrets(notes: Notes, root: Node) -> None:
         if node.kind not in ("text", "integer", "number") or not node.text:
             continue
         if is_secret_key(key):
-            notes.report(node, where, _ASK, "a secret written out")
+            notes.report(node, where, ASK_FOR_REFERENCE, "a secret written out")
         elif looks_secret(node.text):
-            notes.report(node, where, _ASK, "what looks like a secret")
+            notes.report(node, where, ASK_FOR_REFERENCE, "what looks like a secret")
 
 
 def _entropy(text: str) -> float:

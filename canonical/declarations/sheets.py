@@ -11,6 +11,7 @@ from canonical.declarations.connectors import ConnectorDefaults
 from canonical.declarations.secrets import looks_secret
 from canonical.declarations.shapes import nearest, one_of
 from canonical.landscape import System
+from canonical.mapping.functions import RULES
 from canonical.mapping.sheet import CANONICAL, IGNORE, SheetRow, read_sheet
 from canonical.model import Entity
 from canonical.problems import Problem
@@ -136,7 +137,8 @@ def _leaf_problems(row: SheetRow, entities: Mapping[str, Entity]) -> Iterator[Pr
         expected = f"an entity: {one_of(entities)}"
         yield _wrong(row, column, expected, f"'{row.entity}'", nearest(row.entity or "", entities))
         return
-    known = sheet_paths(entity)
+    # what is written to a target may carry the canonical id, so that its record can be found again by it
+    known = {**sheet_paths(entity), **({"id": "id"} if row.direction == "outbound" else {})}
     for path in (row.target_path,) if row.direction == "inbound" else row.paths:
         path = path.replace("[]", "")
         if path not in known:
@@ -150,9 +152,11 @@ def _rule_problems(row: SheetRow) -> Iterator[Problem]:
     for column, value in (("rule", row.rule), ("notes", row.notes)):
         if looks_secret(value):
             yield _wrong(row, column, "no secret in a sheet", "what looks like one")
-    for step in row.rule.split(" | "):
+    for step in row.rule.split(" | ") if row.rule else ():
         name, _, pattern = step.strip().partition(" ")
-        if name == "extract" and (problem := regex_problem(pattern)):
+        if name not in RULES:
+            yield _wrong(row, "rule", one_of(RULES, 40), f"'{name[:40]}'", nearest(name, RULES))
+        elif name == "extract" and (problem := regex_problem(pattern)):
             yield _wrong(row, "rule", "extract and a regular expression of RE2 (linear time)", problem)
 
 

@@ -15,6 +15,7 @@ from canonical.declarations.connectors import (
     read_settings,
 )
 from canonical.declarations.manifest import Manifest
+from canonical.declarations.secrets import ASK_FOR_REFERENCE
 from canonical.declarations.shapes import DASHED_NAME, Section, nearest, one_of, secret_ref
 from canonical.declarations.streams import read_stream
 from canonical.declarations.urls import NETWORKS, Network
@@ -30,7 +31,7 @@ def read_people(top: Section) -> dict[str, Person]:
         code = section.get("code")
         ref = None if code is None else secret_ref(code)
         if code is not None and ref is None:
-            section.wrong("code", "a reference: {env: NAME}, {file: PATH} or {block: NAME}", "a value written out")
+            section.wrong("code", ASK_FOR_REFERENCE, "a value written out")
         email = section.text("email")
         if email is not None and ("@" not in email or any(c.isspace() for c in email)):
             section.wrong("email", "an e-mail address")
@@ -115,15 +116,17 @@ def _kinds(manifests: Mapping[str, Manifest]) -> dict[str, ConnectorDefaults]:
 
 def _read_streams(system: Section, shipped: Mapping[str, Stream]) -> dict[str, Stream]:
     streams = dict(shipped)
+    places = {}
     for name, section in system.sections("streams", pattern=STREAM_NAME):
         streams[name] = read_stream(name, section, shipped.get(name))
         section.done()
+        places[name] = section.key_node("child_of")
     for name, stream in streams.items():
         child = stream.child_of
         if child is not None and child.stream not in streams:
             place = f"{system.at('streams')}.{name}.child_of.stream"
             close = nearest(child.stream, streams)
-            system.notes.report(system.key_node("streams"), place, one_of(streams), f"'{child.stream}'", close)
+            system.notes.report(places.get(name, system.node), place, one_of(streams), f"'{child.stream}'", close)
     return streams
 
 

@@ -69,6 +69,6 @@ def _kind_of_host(name: str) -> Network | Literal["never", "disguised"] | None:
         return "never"
     if address.is_loopback:
         return "loopback"
-    if address.is_private:
-        return "private"
-    return "never" if address.is_reserved else "public"
+    if isinstance(address, ipaddress.IPv4Address) and address.is_reserved:
+        return "never"
+    return "private" if address.is_private else "public"

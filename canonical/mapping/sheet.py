@@ -116,7 +116,7 @@ def read_sheet(file: str, data: bytes, system: str | None = None) -> tuple[list[
         return [], problems
     for line, cells in lines:
         if any(cells):
-            row = _row(file, line, cells, order, system, problems)
+            row = _row(file, line, cells, order, len(header[1]), system, problems)
             if row is not None:
                 rows.append(row)
     if not rows and not problems:
@@ -172,9 +172,16 @@ def _header(file: str, header: tuple[int, list[str]], problems: list[Problem]) -
 
 
 def _row(
-    file: str, line: int, cells: list[str], order: Sequence[str], system: str | None, problems: list[Problem]
+    file: str,
+    line: int,
+    cells: list[str],
+    order: Sequence[str],
+    width: int,
+    system: str | None,
+    problems: list[Problem],
 ) -> SheetRow | None:
-    if any(cells[len(order) :]):
+    """One row; more cells than the header has mean that an unquoted delimiter has shifted them."""
+    if any(cells[len(order) :]) or len(cells) > width:
         found = f"{len(cells)} cells (a comma inside a cell needs quotes around the cell)"
         problems.append(Problem(file, line, f"row {line}", f"{len(order)} cells", found))
         return None

@@ -1,1 +1,1 @@
-"""The standard canonical model: one YAML file an entity, to be extended by a landscape (`extends: standard/customer`)."""
+"""The standard canonical model: one YAML file an entity, extended by a landscape (`extends: standard/customer`)."""

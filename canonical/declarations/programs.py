@@ -1,0 +1,29 @@
+"""Whether the sheet's rows compile: rules, their arguments and the kinds they end in (RELIABILITY 59)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from canonical.landscape import Integration, System
+from canonical.mapping.inbound import compile_inbound
+from canonical.mapping.sheet import SheetRow
+from canonical.model import Model
+from canonical.problems import Problem, Refused
+
+
+def program_problems(
+    rows: Sequence[SheetRow],
+    systems: Mapping[str, System],
+    integrations: Mapping[str, Integration],
+    model: Model,
+    timezone: str,
+) -> Iterator[Problem]:
+    """Every program that a sync would compile is compiled once; nothing of it is kept."""
+    for system in systems.values():
+        for stream in system.streams.values():
+            for made in stream.makes:
+                if made.entity in model.by_name:
+                    try:
+                        compile_inbound(rows, system, stream, model[made.entity], made.when, model, timezone)
+                    except Refused as refused:
+                        yield from refused.problems
