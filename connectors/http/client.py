@@ -28,6 +28,8 @@ MAX_BYTES = 128 * 1024 * 1024
 MAX_REDIRECTS = 5
 RATE_PATIENCE_SECONDS = 30.0
 DEFAULT_PAUSE_SECONDS = 1.0
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+"""Decimals are written as JSON numbers with all their digits."""
 _BOM = b"\xef\xbb\xbf"
 _JSON_TYPES = ("json", "text/plain", "octet-stream", "text/javascript")
 """Content types that carry JSON in practice; what the body says is checked as well."""
@@ -133,7 +135,7 @@ class HttpClient:
         """
         url = self._url(path, params)
         where = f"{self.system} {method} {url.path}"
-        body = msgspec.json.encode(json) if json is not None else content
+        body = _ENCODER.encode(json) if json is not None else content
         extra = dict(headers or {})
         if json is not None:
             extra.setdefault("content-type", "application/json")

@@ -1,0 +1,145 @@
+"""The roles of a Xero organisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+
+from connectors.auth import Auth, Basic, Bearer, ClientCredentials
+from connectors.http import HttpClient
+from connectors.paging import ahead
+from connectors.protocol import (
+    Context,
+    Cursor,
+    Limits,
+    Misdeclared,
+    Page,
+    Receipt,
+    SourceRecord,
+    StreamFacts,
+    Write,
+)
+from connectors.xero.reading import Reader
+from connectors.xero.resources import BASE, BATCH_SIZE, RESOURCES
+from connectors.xero.writing import Writer
+
+_OVERLAP_SECONDS = 120.0
+_OPTIONS = {"external_id", "overlap_seconds"}
+
+
+class Xero:
+    """Source and target over one organisation's books."""
+
+    def __init__(self, context: Context, *, transport: httpx.BaseTransport | None = None) -> None:
+        settings = context.settings
+        self._system = context.system
+        minute, day = int(settings.get("requests_per_minute", 60)), int(settings.get("requests_per_day", 5000))
+        self.limits = Limits(((minute, 60.0), (day, 86_400.0)), int(settings.get("concurrency", 4)))
+        tenant = settings.get("tenant_id")
+        self._identity = _identity(context, transport) if "token" not in settings else None
+        self._client = HttpClient(
+            str(settings.get("url", "https://api.xero.com")),
+            system=context.system,
+            network=context.network,
+            auth=_auth(context, self._identity),
+            limits=self.limits,
+            headers={"xero-tenant-id": str(tenant)} if tenant else {},
+            transport=transport,
+        )
+        self._readers: dict[str, Reader] = {}
+        self._writers: dict[str, Writer] = {}
+        self._facts: dict[str, StreamFacts] = {}
+        for name, stream in context.streams.items():
+            self._add(name, stream.options)
+
+    def _add(self, name: str, options: Mapping[str, Any]) -> None:
+        where = f"{self._system}/{name}"
+        if name not in RESOURCES:
+            raise Misdeclared(f"expected a stream among {', '.join(RESOURCES)}, found {name}", where=where)
+        if unknown := sorted(set(options) - _OPTIONS):
+            raise Misdeclared(f"expected options among {', '.join(sorted(_OPTIONS))}; found {unknown[0]}", where=where)
+        resource = RESOURCES[name]
+        overlap = float(options.get("overlap_seconds", _OVERLAP_SECONDS))
+        external_id = options.get("external_id")
+        reader = Reader(self._client, resource, overlap)
+        self._readers[name] = reader
+        self._writers[name] = Writer(self._client, resource, reader, str(external_id) if external_id else None)
+        self._facts[name] = StreamFacts(
+            batch_size=BATCH_SIZE,
+            write_class="A" if external_id else "B",
+            change_granularity_seconds=0.001,
+            deletes="flag" if resource.status else "absent",
+            ops=resource.ops,
+            overlap_seconds=overlap,
+        )
+
+    def check(self) -> None:
+        """Read the organisation and a record of each stream: token, tenant and scopes are good."""
+        self._client.get(f"{BASE}/Organisation").json()
+        for reader in self._readers.values():
+            reader.first_page()
+
+    def facts(self, stream: str) -> StreamFacts:
+        self._known(stream)
+        return self._facts[stream]
+
+    def read(self, stream: str, since: Cursor | None) -> Iterator[Page]:
+        self._known(stream)
+        return ahead(self._readers[stream].read(since))
+
+    def get(self, stream: str, ids: Sequence[str]) -> Sequence[SourceRecord]:
+        self._known(stream)
+        return self._readers[stream].get(ids)
+
+    def find(self, stream: str, by: Mapping[str, str]) -> Sequence[SourceRecord]:
+        self._known(stream)
+        return self._readers[stream].find(by)
+
+    def write(self, stream: str, writes: Sequence[Write]) -> Sequence[Receipt]:
+        self._known(stream)
+        return self._writers[stream].write(writes)
+
+    def close(self) -> None:
+        self._client.close()
+        if self._identity is not None:
+            self._identity.close()
+
+    def _known(self, stream: str) -> None:
+        if stream not in self._readers:
+            raise Misdeclared("no such stream is declared", where=f"{self._system}/{stream}")
+
+
+def _identity(context: Context, transport: httpx.BaseTransport | None) -> HttpClient:
+    """The token endpoint, spoken to with the custom connection's own credentials."""
+    settings = context.settings
+    if "client_id" not in settings or "client_secret" not in settings:
+        raise Misdeclared("expected `token`, or `client_id` and `client_secret`", where=context.system)
+    return HttpClient(
+        str(settings.get("token_url", "https://identity.xero.com/connect/token")),
+        system=context.system,
+        network=context.network,
+        auth=Basic(settings["client_id"], settings["client_secret"]),
+        transport=transport,
+    )
+
+
+def _auth(context: Context, identity: HttpClient | None) -> Auth:
+    if identity is None:
+        return Bearer(context.settings["token"])
+    form = urlencode({"grant_type": "client_credentials", "scope": str(context.settings.get("scopes", ""))})
+
+    def fetch() -> Mapping[str, Any]:
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        answer = identity.send("POST", "", content=form.encode(), headers=headers, effect="read")
+        found = answer.json()
+        return found if isinstance(found, dict) else {}
+
+    return ClientCredentials(fetch)
+
+
+def build(context: Context) -> Xero:
+    """A connector for one organisation; it connects on first use."""
+    return Xero(context)
