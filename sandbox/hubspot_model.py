@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 from sandbox.store import Doc
@@ -151,6 +152,7 @@ def shown(doc: Doc, object_type: str, wanted: Sequence[str], with_companies: boo
     return answer
 
 
+@lru_cache(maxsize=100_000)
 def _comparable(value: str) -> tuple[int, float, str]:
     """A value that orders times (ISO or epoch milliseconds) and numbers by size and the rest by text."""
     try:

@@ -17,7 +17,7 @@ from sandbox.world import (
     make_customer,
     make_face,
     moved,
-    name_variant,
+    other_form,
     personal_mailbox,
     pick,
     typo,
@@ -91,7 +91,7 @@ def _doubtful(cast: Cast) -> None:
             other = cast.of(face.true_id)[right]
             customer = cast.customers[face.true_id]
             face.name = customer.name
-            other.name = typo(chance, customer.name) if chance.maybe(0.6) else name_variant(chance, customer.name)
+            other.name = typo(chance, customer.name if chance.maybe(0.6) else other_form(customer.name))
             other.vat = ""
             other.email = "" if chance.maybe(0.4) else f"{customer.domain.split('.')[0][:24]}@post.example"
             face.phone = customer.phone

@@ -54,13 +54,17 @@ class Where:
 
 
 def seed_state(state_dir: Path, database_url: str | None, seed: int, scale: float) -> None:
-    """Fill what was not filled before; a state that exists is left alone."""
+    """Fill what was not filled before; a state that exists is left alone.
+
+    The truth is written last: a seeding that was cut short starts again. The database's schema `legacy` belongs to the
+    state: a new state replaces it, an old state without it puts it back as seeded.
+    """
     state_dir.mkdir(parents=True, exist_ok=True)
     truth_path = state_dir / "truth.json"
-    is_legacy_due = database_url is not None and not legacy.is_seeded(database_url)
-    if truth_path.exists() and not is_legacy_due:
-        return
     known = json.loads(truth_path.read_text()) if truth_path.exists() else None
+    is_legacy_due = database_url is not None and (known is None or not legacy.is_seeded(database_url))
+    if known is not None and not is_legacy_due:
+        return
     world = build_world(known["seed"], known["scale"]) if known else build_world(seed, scale)
     if is_legacy_due and database_url is not None:
         legacy.create(database_url, world.legacy)
@@ -201,12 +205,12 @@ def start(
 
     Raises RuntimeError with the process's own words when it does not come up.
     """
+    state_dir = Path(state_dir).resolve()
     chosen = dict.fromkeys(DEFAULT_PORTS, 0) | dict(ports or {})
     command = [sys.executable, "-m", "sandbox", "up", "--state", str(state_dir)]
     command += ["--seed", str(seed), "--scale", str(scale)]
     for name, port in chosen.items():
         command += [f"--{name}-port", str(port)]
-    state_dir = Path(state_dir)
     state_dir.mkdir(parents=True, exist_ok=True)
     log_path = state_dir / "sandbox.log"
     environment = {**_environment(), **({"SANDBOX_DATABASE_URL": database_url} if database_url else {})}

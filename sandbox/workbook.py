@@ -32,7 +32,7 @@ def write_people(path: Path, rows: Sequence[Sequence[Any]]) -> None:
 
 
 def set_cell(path: Path, key: str, column: str, value: Any) -> None:
-    """A person's change of one cell: in the row whose first cell is `key`, under the header `column`. Raises KeyError."""
+    """A person's change of one cell: in the row that starts with `key`, under the header `column`. Raises KeyError."""
     book = load_workbook(path)
     sheet = book.worksheets[0]
     place: int | None = None

@@ -247,6 +247,11 @@ def name_variant(chance: Chance, name: str) -> str:
             return folded
         case "typo":
             return typo(chance, name)
+    return other_form(name)
+
+
+def other_form(name: str) -> str:
+    """The same name with its legal form written the other way."""
     for ending, other in _OTHER_FORM.items():
         if name.endswith(ending):
             return name.removesuffix(ending) + other

@@ -36,6 +36,10 @@ _SUMMARY_HIDES = {
 _UNPAGED_HIDES = {"invoices": ("LineItems",), "credit_notes": ("LineItems",)}
 
 
+class NotFound(Exception):
+    """No record has the id or number in the path."""
+
+
 @dataclass(frozen=True)
 class Resource:
     """One kind of record: its path segment (also the name of the list in bodies) and its stream."""
@@ -143,7 +147,7 @@ class Api:
         return self.answer({resource.segment: [self._shown(resource, self.found(resource, request))]})
 
     def found(self, resource: Resource, request: Request) -> Doc:
-        """The record that the path names, by id or by its number. Raises LookupError."""
+        """The record that the path names, by id or by its number. Raises NotFound."""
         wanted = request.path_params["id"]
         docs = self.books.store.stream(resource.stream)
         if (doc := docs.get(wanted.lower())) is not None:
@@ -154,7 +158,7 @@ class Api:
         for doc in docs.values():
             if doc.get(number) == wanted:
                 return doc
-        raise LookupError(wanted)
+        raise NotFound(wanted)
 
     def save(self, resource: Resource, request: Request, body: bytes, can_update: bool) -> Response:
         """PUT or POST elements: each judged by itself; without summarizeErrors=false one bad element fails the call."""
@@ -241,6 +245,22 @@ def create_app(
     books = Books(store)
     api = Api(books, token, tenant_id, minute_limit, day_limit)
 
+    app = Starlette(routes=_routes(api), exception_handlers={Invalid: _bad_query, NotFound: _not_found})
+    parts = SystemParts(
+        name="accounting",
+        app=app,
+        store=store,
+        guard=api.guard,
+        edit=api.edit,
+        counts=lambda: {stream: len(store.stream(stream)) for stream in ID_FIELD},
+        is_write=lambda method, _: method != "GET",
+    )
+    return Plane(parts)
+
+
+def _routes(api: Api) -> list[Route]:
+    """All paths of the ledger."""
+
     def list_route(resource: Resource) -> Route:
         async def endpoint(request: Request) -> Response:
             if request.method == "GET":
@@ -268,16 +288,16 @@ def create_app(
         return api.once(request, body, lambda: api.allocations(request, body))
 
     async def organisation(_: Request) -> Response:
-        entry = {"OrganisationID": tenant_id, "Name": ORGANISATION, "BaseCurrency": "GBP", "CountryCode": "GB"}
+        entry = {"OrganisationID": api.tenant_id, "Name": ORGANISATION, "BaseCurrency": "GBP", "CountryCode": "GB"}
         return api.answer({"Organisations": [{**entry, "OrganisationStatus": "ACTIVE", "IsDemoCompany": True}]})
 
     async def accounts(_: Request) -> Response:
         return api.answer({"Accounts": [{**BANK_ACCOUNT, "Type": "BANK", "Status": "ACTIVE"}]})
 
     async def connections(_: Request) -> Response:
-        return Json([{"id": str(uuid.UUID(int=1)), "tenantId": tenant_id, "tenantType": "ORGANISATION"}])
+        return Json([{"id": str(uuid.UUID(int=1)), "tenantId": api.tenant_id, "tenantType": "ORGANISATION"}])
 
-    routes = [
+    return [
         *(list_route(resource) for resource in RESOURCES),
         Route(f"{BASE}/CreditNotes/{{id}}/Allocations", allocations, methods=["PUT"]),
         *(one_route(resource) for resource in RESOURCES),
@@ -285,17 +305,6 @@ def create_app(
         Route(f"{BASE}/Accounts", accounts),
         Route("/connections", connections),
     ]
-    app = Starlette(routes=routes, exception_handlers={Invalid: _bad_query, LookupError: _not_found})
-    parts = SystemParts(
-        name="accounting",
-        app=app,
-        store=store,
-        guard=api.guard,
-        edit=api.edit,
-        counts=lambda: {stream: len(store.stream(stream)) for stream in ID_FIELD},
-        is_write=lambda method, _: method != "GET",
-    )
-    return Plane(parts)
 
 
 async def _bad_query(_: Request, refused: Exception) -> Response:

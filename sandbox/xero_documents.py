@@ -24,6 +24,7 @@ SALES_ACCOUNT = "200"
 
 
 def empty_contact() -> Doc:
+    """What a contact has before anything is said about it."""
     return {
         "Addresses": [],
         "Phones": [],
@@ -49,6 +50,7 @@ def merge_kind(old: list[Doc], wanted: Any, kind: str) -> list[Doc]:
 
 
 def empty_document(stream: str) -> Doc:
+    """A draft dated today with nothing in it, under a new id."""
     shared: Doc = {
         ID_FIELD[stream]: str(uuid.uuid4()),
         "Reference": "",
