@@ -42,7 +42,7 @@ MAX_INDEXED = 50
 @contextmanager
 def opened(url: str, docs_dir: Path | None) -> Iterator[tuple[EphemeralDataContext, PostgresDatasource]]:
     """This process's context with a data source on one connection, which is closed at the end."""
-    gx = _context(docs_dir)
+    gx = context(docs_dir)
     try:
         source = gx.data_sources.add_postgres(_source(url))
         # GX probes assets over one engine and validates over another; a temporary table is seen by one session only.
@@ -58,7 +58,10 @@ def opened(url: str, docs_dir: Path | None) -> Iterator[tuple[EphemeralDataConte
 
 
 def build_page(gx: EphemeralDataContext, result: ExpectationSuiteValidationResult, about: Mapping[str, object]) -> Path:
-    """Write the page of one result and the index, and say where the page is. `about` is shown at the page's head."""
+    """Write the page of one result and the index, and say where the page is.
+
+    `about` is shown at the page's head (GX escapes it).
+    """
     from great_expectations.data_context.types.resource_identifiers import ValidationResultIdentifier
 
     store = gx.validation_results_store
@@ -67,7 +70,10 @@ def build_page(gx: EphemeralDataContext, result: ExpectationSuiteValidationResul
     for old in stored[:-MAX_INDEXED]:
         store.remove_key(old)  # type: ignore[no-untyped-call]
     (key,) = (k for k in stored if k.run_id.run_time == result.meta["run_id"].run_time)
-    spec: Any = {**about, "data_asset_name": result.meta["batch_spec"]["data_asset_name"]}
+    spec: Any = {
+        **{k: str(v) for k, v in about.items()},
+        "data_asset_name": result.meta["batch_spec"]["data_asset_name"],
+    }
     result.meta["batch_spec"] = spec
     store.set(key, result)
     gx.build_data_docs(site_names=[SITE], resource_identifiers=[key])
@@ -86,8 +92,17 @@ def _source(url: str) -> PostgresDatasource:
     return PostgresDatasource(name=SOURCE, connection_string=_for_gx(url), kwargs=dict(ONE_CONNECTION))
 
 
+def context(docs_dir: Path | None) -> EphemeralDataContext:
+    """This process's context for a folder of documents, made the current one: GX stores results in the current one."""
+    made = _made(docs_dir)
+    from great_expectations.data_context.data_context.context_factory import set_context
+
+    set_context(made)
+    return made
+
+
 @cache
-def _context(docs_dir: Path | None) -> EphemeralDataContext:
+def _made(docs_dir: Path | None) -> EphemeralDataContext:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 import xxhash
 
-from canonical.checks import CANDIDATES, RECORD, Check, identifier, literal
+from canonical.checks import CANDIDATES, RECORD, Check, CheckResult, identifier, literal
 
 BATCH_COLUMN = "batch_id"
+LIVE = "NOT deleted"
+"""Which of a batch's rows are judged: a tombstone has no values to judge."""
 MAX_SHOWN_CHARACTERS = 60
 """How much of a failing record's id the documents show."""
 REASON = ("rule", "column", "reason")
@@ -28,6 +30,7 @@ class Candidates:
     schema: str
     table: str
     batch_id: int
+    only: str = LIVE
 
     @property
     def name(self) -> str:
@@ -35,7 +38,7 @@ class Candidates:
 
     @property
     def condition(self) -> str:
-        return f"{identifier(BATCH_COLUMN)} = {int(self.batch_id)}"
+        return f"{identifier(BATCH_COLUMN)} = {int(self.batch_id)} AND ({self.only})"
 
     @property
     def rows(self) -> str:
@@ -97,14 +100,19 @@ def checked_sql(checks: Sequence[Check], native: Sequence[str], candidates: Cand
     """What the suite looks at: the columns judged as they are, and for each other check its `failing_column`, which
     holds the id (`shown_column`) of a row that fails and is empty for every other row."""
     judged = _judged(checks, candidates)
-    shown = f"left({identifier(shown_column)}::text, {MAX_SHOWN_CHARACTERS})"
-    columns = [identifier(c) for c in native]
+    shown = _escaped(f"left({identifier(shown_column)}::text, {MAX_SHOWN_CHARACTERS})")
+    columns = [f"{_escaped(f'{identifier(c)}::text')} AS {identifier(c)}" for c in native]
     columns += [
         f"CASE WHEN {condition} THEN {shown} END AS {identifier(failing_column(check))}"
         for check, condition in zip(checks, judged.fails, strict=True)
     ]
     listed = ",\n  ".join(columns) or "1 AS one"
     return f"SELECT {listed}\nFROM {judged.source}"
+
+
+def _escaped(term: str) -> str:
+    """Text as HTML shows it (html.escape without quotes): distinct values stay distinct."""
+    return f"replace(replace(replace({term}, '&', '&amp;'), '<', '&lt;'), '>', '&gt;')"
 
 
 def failing_rows_sql(
@@ -114,13 +122,14 @@ def failing_rows_sql(
     *,
     schema: str = "staging",
     key_columns: Sequence[str] = RECORD,
+    only: str = LIVE,
 ) -> sa.TextualSelect:
     """The rows that fail a check, for `insert … select`: the key columns, then `rule`, `column` and `reason` (text).
 
     For `no_problems` it has one row for each problem that mapping found, with mapping's own rule, column and reason;
     its distinct keys are what the verdict counted. Any other check has one row a record.
     """
-    candidates = Candidates(schema, table, batch_id)
+    candidates = Candidates(schema, table, batch_id, only)
     if check.kind == "no_problems":
         # `problems` is JSON text: [{"column": …, "rule": …, "reason": …}, …]
         said = [f"coalesce(problem ->> {literal(part)}, '')" for part in REASON]
@@ -133,6 +142,16 @@ def failing_rows_sql(
     columns += [f"{text}::text AS {identifier(name)}" for text, name in zip(said, REASON, strict=True)]
     statement = verbatim(f"SELECT {', '.join(columns)}\nFROM {source}\nWHERE {where}")
     return statement.columns(*(sa.column(k) for k in key_columns), *(sa.column(n, sa.Text()) for n in REASON))
+
+
+def count_failing(
+    conn: sa.Connection, checks: Sequence[Check], table: str, batch_id: int, *, schema: str = "staging"
+) -> tuple[tuple[CheckResult, ...], int]:
+    """Our own count of each row check's failing rows on the caller's connection, and of all rows: for a rehearsal,
+    whose candidates no other connection sees."""
+    rows = [c for c in checks if c.predicate]
+    total, _, *counts = conn.execute(verbatim(counts_sql(rows, Candidates(schema, table, batch_id)))).one()
+    return tuple(CheckResult(c, int(n)) for c, n in zip(rows, counts, strict=True)), int(total)
 
 
 def verbatim(sql: str) -> sa.TextClause:

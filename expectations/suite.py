@@ -1,16 +1,19 @@
 """Checks as a Great Expectations suite. Great Expectations is imported when the first batch has rows, not before.
 
-A check on one column as it stands becomes GX's own expectation for it, so that its page shows the values met. Every
-other check becomes a column `fails <check>` of the checked query: empty for a good row, the record's source id for a
-bad one. GX then expects that column to be empty, its one aggregate query counts all such checks at once, and the page
-shows the ids of failing records rather than their values.
+`required` and `choice` of one column become GX's own expectations for it. Every other check becomes a column
+`fails <check>` of the checked query: empty for a good row, the record's source id for a bad one. GX then expects that
+column to be empty, its one aggregate query counts all such checks at once, and the page shows the ids of failing
+records rather than their values. Ranges are among these: GX keeps bounds as binary floats, and PostgreSQL would compare
+the exact column with them as floats too.
+
+GX writes values and descriptions into its pages as they are, so they are escaped here and in the checked query.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from canonical.checks import Check
@@ -54,19 +57,7 @@ def _is_native(check: Check) -> bool:
         return False
     if check.kind == "choice":
         return bool(check.values)
-    if check.kind == "range":
-        bounds = [b for b in (check.minimum, check.maximum) if b is not None]
-        return bool(bounds) and all(_is_exact_float(b) for b in bounds)
     return check.kind == "required" and check.predicate == f'"{check.columns[0]}" IS NOT NULL'
-
-
-def _is_exact_float(bound: str) -> bool:
-    """GX keeps bounds as binary floats: 100 is exact, 0.1 is not (its predicate is); dates stay with predicates."""
-    try:
-        number = Decimal(bound)
-    except ArithmeticError:
-        return False
-    return number.is_finite() and Decimal(float(number)) == number
 
 
 def expectations(plan: SuitePlan) -> list[tuple[Check, Expectation]]:
@@ -75,7 +66,6 @@ def expectations(plan: SuitePlan) -> list[tuple[Check, Expectation]]:
 
 
 def _expectation(check: Check, *, native: bool) -> Expectation:
-    from great_expectations.expectations.core.expect_column_values_to_be_between import ExpectColumnValuesToBeBetween
     from great_expectations.expectations.core.expect_column_values_to_be_in_set import ExpectColumnValuesToBeInSet
     from great_expectations.expectations.core.expect_column_values_to_be_null import ExpectColumnValuesToBeNull
     from great_expectations.expectations.core.expect_column_values_to_not_be_null import ExpectColumnValuesToNotBeNull
@@ -88,10 +78,9 @@ def _expectation(check: Check, *, native: bool) -> Expectation:
     if not native:
         return ExpectColumnValuesToBeNull(column=column, **said)
     if check.kind == "choice":
-        return ExpectColumnValuesToBeInSet(column=column, value_set=list(check.values), **said)
-    if check.kind == "range":
-        least, most = (None if b is None else float(b) for b in (check.minimum, check.maximum))
-        return ExpectColumnValuesToBeBetween(column=column, min_value=least, max_value=most, **said)
+        return ExpectColumnValuesToBeInSet(
+            column=column, value_set=[escape(v, quote=False) for v in check.values], **said
+        )
     return ExpectColumnValuesToNotBeNull(column=column, **said)
 
 
@@ -102,4 +91,4 @@ def _description(check: Check) -> str:
         "warn": "a row that fails is reported and goes on",
         "stop": "one failing row stops the batch",
     }[check.on_fail]
-    return f"{check.means} ({check.name}; {consequence}).".replace("$", "$$")
+    return escape(f"{check.means} ({check.name}; {consequence}).", quote=False).replace("$", "$$")
