@@ -128,13 +128,15 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         accept: frozenset[int] = frozenset(),
         deadline_seconds: float | None = None,
+        where: str | None = None,
     ) -> Answer:
-        """One request. `effect` says whether it may change the system (a search by POST is a read).
+        """One request. `effect` says whether it may change the system (a search by POST is a read). `where` names
+        the request in errors and logs instead of its path, which may be a secret itself.
 
         Raises the classes of connectors.protocol; 401 is tried once more if the secret has changed meanwhile.
         """
         url = self._url(path, params)
-        where = f"{self.system} {method} {url.path}"
+        where = where or f"{self.system} {method} {url.path}"
         body = _ENCODER.encode(json) if json is not None else content
         extra = dict(headers or {})
         if json is not None:

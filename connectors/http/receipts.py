@@ -50,6 +50,13 @@ def one_by_one(writes: Sequence[Write], send: Callable[[Write], Receipt]) -> lis
     return receipts
 
 
+def in_key_order(writes: Sequence[Write], send: Callable[[Sequence[Write]], Sequence[Receipt]]) -> Sequence[Receipt]:
+    """Send a batch in the order of its keys and give the receipts in the order asked: the same writes, claimed in
+    another order, are the same bytes under the same idempotency key."""
+    receipts = {receipt.ref: receipt for receipt in send(sorted(writes, key=lambda write: write.key))}
+    return [receipts[write.ref] for write in writes]
+
+
 def batch_key(writes: Sequence[Write]) -> str:
     """One idempotency key for a batch: the same writes, in any order, always give the same key."""
     if len(writes) == 1:

@@ -10,7 +10,7 @@ import msgspec
 from canonical.declarations.manifest import Operation, StreamManifest
 from connectors.http import Answer, HttpClient
 from connectors.http.outcome import excerpt, segment
-from connectors.http.receipts import batch_key, one_by_one, rejected, unknown
+from connectors.http.receipts import batch_key, in_key_order, one_by_one, rejected, unknown
 from connectors.paging.strict import leaf, mark_text, path_of
 from connectors.protocol import Ambiguous, Misdeclared, Receipt, Write
 
@@ -37,7 +37,7 @@ class Writer:
             raise Misdeclared(f"the manifest declares no `{writes[0].op}`", where=self.where)
         if operation.batch == 1 or len(writes) == 1:
             return one_by_one(writes, lambda write: self._single(operation, write))
-        return self._batch(operation, writes)
+        return in_key_order(writes, lambda batch: self._batch(operation, batch))
 
     def _single(self, operation: Operation, write: Write) -> Receipt:
         item = self._item(operation, write)

@@ -118,12 +118,16 @@ def _identity(context: Context, transport: httpx.BaseTransport | None) -> HttpCl
     if "client_id" not in settings or "client_secret" not in settings:
         raise Misdeclared("expected `token`, or `client_id` and `client_secret`", where=context.system)
     return HttpClient(
-        str(settings.get("token_url", "https://identity.xero.com/connect/token")),
+        str(httpx.URL(_token_url(context)).copy_with(path="/")),
         system=context.system,
         network=context.network,
         auth=Basic(settings["client_id"], settings["client_secret"]),
         transport=transport,
     )
+
+
+def _token_url(context: Context) -> str:
+    return str(context.settings.get("token_url", "https://identity.xero.com/connect/token"))
 
 
 def _auth(context: Context, identity: HttpClient | None) -> Auth:
@@ -133,7 +137,8 @@ def _auth(context: Context, identity: HttpClient | None) -> Auth:
 
     def fetch() -> Mapping[str, Any]:
         headers = {"content-type": "application/x-www-form-urlencoded"}
-        answer = identity.send("POST", "", content=form.encode(), headers=headers, effect="read")
+        path = httpx.URL(_token_url(context)).path
+        answer = identity.send("POST", path, content=form.encode(), headers=headers, effect="read")
         found = answer.json()
         return found if isinstance(found, dict) else {}
 

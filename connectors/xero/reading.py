@@ -82,9 +82,7 @@ class Reader:
     def _condition(self, name: str, value: str) -> str:
         """One comparison of Xero's `where` language; values that could end the text are refused."""
         if not _FIELD.match(name):
-            raise Misdeclared(
-                f"find: expected a field such as TaxNumber or Contact.ContactID, found {name}", where=self.where
-            )
+            raise Misdeclared(f"find: expected a field such as TaxNumber, found {name}", where=self.where)
         if name.endswith("ID"):
             if not _GUID.match(value):
                 raise Rejected("expected an id of Xero's", field=name, where=self.where)

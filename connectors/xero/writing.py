@@ -1,4 +1,4 @@
-"""Writing to Xero: lists of elements, each with its own outcome; a list sent again is answered again, not done again."""
+"""Writing to Xero: lists of elements, each with its own outcome; a list sent again is not done again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from connectors.http import Answer, HttpClient
 from connectors.http.outcome import excerpt, segment
-from connectors.http.receipts import batch_key, one_by_one, rejected, unknown
+from connectors.http.receipts import batch_key, in_key_order, one_by_one, rejected, unknown
 from connectors.paging.strict import leaf, mark_text
 from connectors.protocol import Ambiguous, Misdeclared, Receipt, Write
 from connectors.xero.reading import Reader
@@ -58,8 +58,9 @@ class Writer:
 
     def write(self, writes: Sequence[Write]) -> Sequence[Receipt]:
         """One receipt a write; see connectors.protocol.Target.write."""
-        if not writes:
-            return []
+        return in_key_order(writes, self._write) if writes else []
+
+    def _write(self, writes: Sequence[Write]) -> Sequence[Receipt]:
         op = writes[0].op
         if op not in self._resource.ops:
             raise Misdeclared(f"expected {', '.join(sorted(self._resource.ops))}, found {op}", where=self.where)
@@ -78,7 +79,7 @@ class Writer:
         return element
 
     def _archive(self, writes: Sequence[Write]) -> Sequence[Receipt]:
-        """Contacts are archived; a draft document is deleted and an authorised one voided, so its state is read first."""
+        """Contacts are archived; drafts are deleted, authorised documents voided: so their state is read first."""
         resource = self._resource
         if resource.stream == "contacts":
             elements = [{"ContactID": write.source_id, "ContactStatus": "ARCHIVED"} for write in writes]
@@ -100,7 +101,7 @@ class Writer:
         return [receipts[write.ref] for write in writes]
 
     def _elements(self, writes: Sequence[Write], elements: Sequence[Mapping[str, Any]]) -> Sequence[Receipt]:
-        """Send one list. PUT only creates; POST updates what it finds by id (or by the external id) and creates else."""
+        """Send one list. PUT only creates; POST updates what it finds by id or external id, and creates the rest."""
         is_create = writes[0].op == "create" and not self._external_id
         answer = self._client.send(
             "PUT" if is_create else "POST",
