@@ -7,6 +7,7 @@ has. If the text of the record shows as many keys (`":`), none stands twice. Not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Union
@@ -17,6 +18,8 @@ MAX_KEYS = 2_000
 """Records with more keys than this are all read by the strict reader: a struct of that size does not pay."""
 MAX_NESTING = 24
 """Objects nested deeper than this are kept raw."""
+_UNNAMEABLE = re.compile(r'[\\"\x00-\x1f]')
+"""What msgspec does not take in the name of a struct's field."""
 
 
 @dataclass(slots=True)
@@ -70,6 +73,8 @@ def learn(sample: Iterable[Any], wanted: Sequence[tuple[tuple[str, ...], bool]])
 
     `wanted` are paths of names, each with whether its value is wanted whole. None: no shape is worth compiling.
     """
+    if any(_UNNAMEABLE.search(name) for names, _ in wanted for name in names):
+        return None
     root = Node(seen=0, objects=1)
     for record in sample:
         if isinstance(record, dict):
@@ -86,6 +91,8 @@ def learn(sample: Iterable[Any], wanted: Sequence[tuple[tuple[str, ...], bool]])
 
 def _observe(node: Node, record: dict[str, Any], depth: int) -> None:
     for name, value in record.items():
+        if _UNNAMEABLE.search(name):
+            continue  # to the struct it is unknown, so its record goes the strict way
         child = node.below.get(name)
         if child is None:
             child = node.below[name] = Node()
