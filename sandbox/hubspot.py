@@ -268,7 +268,9 @@ class Api:
                 if (result := work(one)) is not None:
                     results.append({**result, **_trace(one)})
             except Refusal as refused:
-                context = {"ids": [str(one.get("id", ""))], "index": [str(position)], **refused.body.get("context", {})}
+                context = {"ids": [str(one.get("id", ""))], "index": [str(position)]}
+                if trace := _trace(one):
+                    context["objectWriteTraceId"] = list(trace.values())
                 errors.append({**refused.body, "context": context, **_trace(one)})
         if action == "archive":
             return Response(status_code=204)

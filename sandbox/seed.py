@@ -392,8 +392,8 @@ class _PersonTrouble:
         elif kind == 3:
             shown_phone = "0"
             self.builder.bad.append(_bad("workbook", "people", ref, "Phone", "not a telephone number", False))
-        elif kind % 4 == 0:
-            shown_phone = int(person.phone.lstrip("+"))
+        elif kind % 4 == 0 and person.phone.startswith("+44"):
+            shown_phone = int(person.phone.removeprefix("+44"))  # typed as a number: the leading zero is lost
         elif kind == 5:
             name = f" {name} "
         return (ref, name, customer.name, email, shown_phone)

@@ -19,7 +19,7 @@ from sandbox.plane import Json, Plane, RollingLimit, SystemParts
 from sandbox.store import Doc, Store, now_ms
 from sandbox.xero_books import Books
 from sandbox.xero_documents import BANK_ACCOUNT, ID_FIELD
-from sandbox.xero_values import Invalid, compile_where, mark, mark_ms, order_key
+from sandbox.xero_values import Invalid, compile_where, dec, mark, mark_ms, money, order_key
 
 BASE = "/api.xro/2.0"
 PAGE_SIZE = 100
@@ -163,6 +163,8 @@ class Api:
     def save(self, resource: Resource, request: Request, body: bytes, can_update: bool) -> Response:
         """PUT or POST elements: each judged by itself; without summarizeErrors=false one bad element fails the call."""
         elements = _elements(resource, body, request.path_params.get("id"))
+        if request.query_params.get("unitdp") != "4":
+            elements = [_two_decimals(element) for element in elements]
         keep = self._keeper(resource, request)
         is_mixed = request.query_params.get("summarizeErrors", "true").lower() == "false"
         done: list[Doc] = []
@@ -344,6 +346,22 @@ def _elements(resource: Resource, body: bytes, record_id: str | None) -> list[Do
     if record_id is not None and resource.stream != "payments":
         elements = [{**elements[0], ID_FIELD[resource.stream]: record_id}]
     return elements
+
+
+def _two_decimals(element: Doc) -> Doc:
+    """Unit prices with more than two decimals are kept only when the request says unitdp=4."""
+
+    def cut(part: Any, name: str) -> Any:
+        if not isinstance(part, dict) or not isinstance(part.get(name), (int, float)):
+            return part
+        return {**part, name: float(money(dec(part[name])))}
+
+    element = dict(element)
+    if isinstance(lines := element.get("LineItems"), list):
+        element["LineItems"] = [cut(line, "UnitAmount") for line in lines]
+    if "SalesDetails" in element:
+        element["SalesDetails"] = cut(element["SalesDetails"], "UnitPrice")
+    return element
 
 
 def _echo(element: Doc) -> Doc:

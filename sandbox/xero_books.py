@@ -9,18 +9,20 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from sandbox.store import Doc, Store
 from sandbox.xero_documents import (
     BANK_ACCOUNT,
+    DEFAULT_DUE_DAYS,
     ID_FIELD,
     allocation_doc,
     empty_contact,
     empty_document,
     line_amounts,
+    line_defaults,
     merge_kind,
     payment_doc,
     require_complete,
@@ -55,8 +57,10 @@ _NAME_TAKEN = (
 class Books:
     """One organisation's ledger."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, default_due_days: int | None = DEFAULT_DUE_DAYS) -> None:
+        """`default_due_days`: the organisation's own terms, for contacts without any; None: a due date must be sent."""
         self.store = store
+        self.default_due_days = default_due_days
         self._names: dict[str, str] = {}
         self._of_contact: dict[str, set[str]] = defaultdict(set)
         for contact in store.stream("contacts").values():
@@ -206,6 +210,8 @@ class Books:
                 doc |= dated(name, day(wanted[name], name))
         if "LineItems" in wanted or old is None:
             doc["LineItems"] = self._lines(wanted.get("LineItems") or [], doc, stream)
+        if stream == "invoices" and not doc.get("DueDate"):
+            self._set_due_date(doc)
         require_complete(doc, stream)
         return self._keep_document(totalled(doc, stream), old, stream)
 
@@ -234,11 +240,18 @@ class Books:
             raise Invalid("The contact is archived; documents need an active contact.")
         doc["Contact"] = {"ContactID": contact["ContactID"], "Name": contact["Name"]}
 
+    def _set_due_date(self, doc: Doc) -> None:
+        """The contact's terms, else the organisation's."""
+        terms = self.store.stream("contacts")[doc["Contact"]["ContactID"]].get("PaymentTerms", {}).get("Sales", {})
+        days = terms.get("Day") if terms.get("Type") == "DAYSAFTERBILLDATE" else self.default_due_days
+        if days is not None:
+            doc |= dated("DueDate", day(doc["Date"], "Date") + timedelta(days=days))
+
     def _lines(self, wanted: Any, doc: Doc, stream: str) -> list[Doc]:
         if not isinstance(wanted, list):
             raise Invalid("LineItems must be a list.")
         known = {line["LineItemID"]: line for line in doc.get("LineItems", ())}
-        codes = {item["Code"] for item in self.store.stream("items").values()}
+        items = {item["Code"]: item for item in self.store.stream("items").values()}
         lines = []
         for one in wanted:
             line = {
@@ -246,8 +259,9 @@ class Books:
                 **{name: one[name] for name in _WRITABLE_LINE if name in one},
             }
             line.setdefault("LineItemID", str(uuid.uuid4()))
-            if line.get("ItemCode") and line["ItemCode"] not in codes:
+            if line.get("ItemCode") and line["ItemCode"] not in items:
                 raise Invalid(f"Item code '{line['ItemCode']}' is not valid")
+            line = {**line_defaults(line, items.get(line.get("ItemCode", ""))), **line}
             line |= line_amounts(line, one, doc["LineAmountTypes"])
             lines.append({**line, "Tracking": []})
         return lines

@@ -21,6 +21,8 @@ TAX_RATES = {"OUTPUT2": Decimal(20), "RROUTPUT": Decimal(5), "ZERORATEDOUTPUT": 
 TAX_RATES["EXEMPTOUTPUT"] = TAX_RATES["ECZROUTPUT"] = Decimal(0)
 BANK_ACCOUNT = {"AccountID": "13918178-849a-4823-9a31-57b7eac713d7", "Code": "090", "Name": "Business Account"}
 SALES_ACCOUNT = "200"
+DEFAULT_DUE_DAYS = 30
+_TAX_OF_ACCOUNT = {SALES_ACCOUNT: "OUTPUT2"}
 
 
 def empty_contact() -> Doc:
@@ -75,6 +77,18 @@ def empty_document(stream: str) -> Doc:
     return {**shared, "Type": "ACCRECCREDIT", "Allocations": []}
 
 
+def line_defaults(line: Doc, item: Doc | None) -> Doc:
+    """What a line takes from its item, and its tax type from the account, where it does not say so itself."""
+    details = (item or {}).get("SalesDetails", {})
+    found = {
+        "Description": (item or {}).get("Description"),
+        "UnitAmount": details.get("UnitPrice"),
+        "AccountCode": details.get("AccountCode"),
+        "TaxType": details.get("TaxType") or _TAX_OF_ACCOUNT.get(str(line.get("AccountCode"))),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def line_amounts(line: Doc, wanted: Doc, amount_types: str) -> Doc:
     """Quantity, LineAmount and TaxAmount of a line, checked against what was sent."""
     quantity = amount(line.get("Quantity", 1), "Quantity")
@@ -100,7 +114,7 @@ def require_complete(doc: Doc, stream: str) -> None:
     if not doc["LineItems"]:
         raise Invalid("One or more line items must be specified")
     if stream == "invoices" and not doc.get("DueDate"):
-        raise Invalid("The document date and due date cannot be empty: DueDate is missing.")
+        raise Invalid("The document DueDate field must be specified.")
     for line in doc["LineItems"]:
         if not str(line.get("Description") or "").strip():
             raise Invalid("Description cannot be empty")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from sandbox.runner import fill_store
 from sandbox.seed import World, build_world
 from sandbox.store import Store
 from sandbox.xero import BASE, create_app
+from sandbox.xero_books import Books
+from sandbox.xero_values import Invalid
 
 HEADERS = {"authorization": "Bearer secret", "xero-tenant-id": "tenant"}
 
@@ -78,7 +81,8 @@ def test_balances_are_what_open_invoices_have_due(ledger: TestClient) -> None:
 
 def test_a_payment_moves_invoice_and_contact(ledger: TestClient) -> None:
     contact = listed(ledger, "Contacts")[0]
-    made = ledger.put("Invoices", json={"Invoices": [invoice_of(contact["ContactID"])]}).json()["Invoices"][0]
+    body = {"Invoices": [invoice_of(contact["ContactID"])]}
+    made = ledger.put("Invoices", json=body, params={"unitdp": 4}).json()["Invoices"][0]
     assert (made["SubTotal"], made["TotalTax"], made["Total"]) == (20.01, 4.0, 24.01)
     payment = {"Invoice": {"InvoiceID": made["InvoiceID"]}, "Account": {"Code": "090"}, "Amount": 24.01}
     too_much = ledger.put("Payments", json={"Payments": [{**payment, "Amount": 24.02}]})
@@ -156,20 +160,46 @@ def test_an_idempotency_key_is_answered_once(ledger: TestClient, store: Store) -
     ("fields", "reason"),
     [
         ({"LineItems": []}, "line items"),
-        ({"DueDate": None}, "DueDate"),
         ({"Contact": {"ContactID": "c0ffee00-0000-4000-8000-000000000000"}}, "Contact"),
         ({"Date": "30/02/2024"}, "Date"),
         ({"InvoiceNumber": "INV-00001"}, "unique"),
         ({"LineItems": [{"Description": "x", "UnitAmount": 1, "AccountCode": "200", "ItemCode": "NOPE"}]}, "Item code"),
         ({"LineItems": [{"Description": "x", "UnitAmount": 1, "LineAmount": 2, "AccountCode": "200"}]}, "line total"),
     ],
-    ids=["no lines", "no due date", "unknown contact", "bad date", "number taken", "unknown item", "wrong line total"],
+    ids=["no lines", "unknown contact", "bad date", "number taken", "unknown item", "wrong line total"],
 )
 def test_wrong_invoices_are_refused(ledger: TestClient, fields: dict[str, Any], reason: str) -> None:
     contact_id = listed(ledger, "Contacts")[0]["ContactID"]
     refused = ledger.put("Invoices", json={"Invoices": [invoice_of(contact_id, **fields)]})
     assert refused.status_code == 400
     assert reason in refused.json()["Elements"][0]["ValidationErrors"][0]["Message"]
+
+
+def test_a_missing_due_date_follows_the_terms(ledger: TestClient, store: Store) -> None:
+    contact = next(one for one in listed(ledger, "Contacts") if one.get("PaymentTerms"))
+    asked = {"Invoices": [invoice_of(contact["ContactID"], DueDate=None)]}
+    made = ledger.put("Invoices", json=asked).json()["Invoices"][0]
+    days = contact["PaymentTerms"]["Sales"]["Day"]
+    assert date.fromisoformat(made["DueDateString"][:10]) == date(2026, 1, 5) + timedelta(days=days)
+    new = Books(store, default_due_days=None).save_contact({"Name": "No terms Ltd"}, can_update=False)
+    with pytest.raises(Invalid, match="DueDate"):
+        Books(store, default_due_days=None).save_invoice(invoice_of(new["ContactID"], DueDate=None), can_update=False)
+
+
+def test_a_line_takes_from_its_item_what_it_does_not_say(ledger: TestClient) -> None:
+    contact_id = listed(ledger, "Contacts")[0]["ContactID"]
+    item = ledger.get("Items").json()["Items"][0]
+    asked = {"Invoices": [invoice_of(contact_id, LineItems=[{"ItemCode": item["Code"], "Quantity": 2}])]}
+    line = ledger.put("Invoices", json=asked).json()["Invoices"][0]["LineItems"][0]
+    assert (line["Description"], line["UnitAmount"]) == (item["Description"], item["SalesDetails"]["UnitPrice"])
+    assert (line["AccountCode"], line["TaxType"]) == ("200", item["SalesDetails"]["TaxType"])
+
+
+@pytest.mark.parametrize(("query", "kept"), [({}, 10.01), ({"unitdp": "4"}, 10.005)], ids=["two decimals", "four"])
+def test_unit_prices_have_four_decimals_only_when_asked(ledger: TestClient, query: dict[str, str], kept: float) -> None:
+    body = {"Invoices": [invoice_of(listed(ledger, "Contacts")[0]["ContactID"])]}
+    made = ledger.put("Invoices", json=body, params=query).json()["Invoices"][0]
+    assert made["LineItems"][0]["UnitAmount"] == kept
 
 
 def test_an_invoice_with_a_payment_keeps_its_lines(ledger: TestClient) -> None:
