@@ -85,10 +85,10 @@ def _expectation(check: Check, *, native: bool) -> Expectation:
 
 
 def _description(check: Check) -> str:
-    """The sentence on the page. GX puts it through string.Template: a dollar sign is doubled to stay one."""
+    """The sentence on the page."""
     consequence = {
         "quarantine": "a row that fails is quarantined",
         "warn": "a row that fails is reported and goes on",
         "stop": "one failing row stops the batch",
     }[check.on_fail]
-    return escape(f"{check.means} ({check.name}; {consequence}).", quote=False).replace("$", "$$")
+    return escape(f"{check.means} ({check.name}; {consequence}).", quote=False)
