@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from canonical.landscape import Integration, System
-from canonical.mapping.inbound import compile_inbound
+from canonical.mapping.program import compile_inbound, compile_outbound
 from canonical.mapping.sheet import SheetRow
 from canonical.model import Model
 from canonical.problems import Problem, Refused
@@ -27,3 +27,11 @@ def program_problems(
                         compile_inbound(rows, system, stream, model[made.entity], made.when, model, timezone)
                     except Refused as refused:
                         yield from refused.problems
+    written = {(target.system, target.stream, flow.entity) for flow in integrations.values() for target in flow.to}
+    for system_name, stream_name, entity in sorted(written):
+        declared = systems.get(system_name)
+        if declared is not None and stream_name in declared.streams and entity in model.by_name:
+            try:
+                compile_outbound(rows, model[entity], declared, declared.streams[stream_name], model)
+            except Refused as refused:
+                yield from refused.problems

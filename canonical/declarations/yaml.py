@@ -28,7 +28,7 @@ MAX_DEPTH = 32
 
 NodeKind = Literal["text", "boolean", "integer", "number", "nothing", "mapping", "sequence", "refused"]
 
-_BOOLEAN_WORDS = re.compile(r"(?:y|n|yes|no|on|off|true|false)\Z", re.IGNORECASE)
+_BOOLEAN_WORDS = re.compile(r"(?:yes|no|on|off|true|false)\Z", re.IGNORECASE)
 _NOTHING = frozenset({"", "~", "null", "Null", "NULL"})
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\Z")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+\Z")
