@@ -39,7 +39,6 @@ from connectors.protocol import (
     Unreachable,
 )
 
-SETTINGS: Mapping[str, Mapping[str, Any]] = {"path": {"required": True, "type": "text", "secret": False}}
 PAGE_SIZE = 1_000
 _OPTIONS = {"path", "glob", "sheet", "header", "encoding", "delimiter", "trim", "page_size"}
 

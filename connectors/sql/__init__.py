@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import Engine, text
 
@@ -26,10 +25,6 @@ from connectors.sql.engine import reading as read_only
 from connectors.sql.errors import translating
 from connectors.sql.tables import TableStream, bind_stream
 
-SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "url": {"required": True, "type": "text", "secret": True},
-    "statement_seconds": {"required": False, "type": "number", "secret": False},
-}
 _STATEMENT_SECONDS = 60.0
 _BATCH = 500
 
