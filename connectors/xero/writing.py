@@ -195,6 +195,8 @@ def _shaped(value: Mapping[str, Any], *, is_new: bool) -> dict[str, Any]:
             shaped[name] = inner
         elif name in _TEXTS and not is_new:
             shaped[name] = ""
+    if "PhoneNumber" in shaped:  # a number written whole: codes left from before would stand in front of it
+        shaped = {"PhoneCountryCode": "", "PhoneAreaCode": "", **shaped}
     return shaped
 
 
