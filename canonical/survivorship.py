@@ -327,6 +327,8 @@ def _provenance(decided: pl.DataFrame, wide: pl.DataFrame, item: Field, slots: S
 
 def _reported(decided: pl.DataFrame, item: Field, slots: Sequence[Slot]) -> pl.DataFrame:
     """Where the system of record is empty at first link and somebody else has a value."""
+    if not slots:
+        return pl.DataFrame(schema=FINDINGS)
     rows = decided.filter(pl.col("rule").is_in([_STANDS_IN, _OTHER, _KEPT]) & pl.col("empty").is_not_null())
     names = dict(enumerate(slots))
     return rows.select(
