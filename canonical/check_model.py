@@ -195,7 +195,7 @@ def _moment(name: str) -> str:
 
 
 def _cross_field_checks(entity: Entity) -> list[Check]:
-    dates = {leaf.column for leaf in entity.leaves if leaf.kind in DATE_KINDS}
+    dates = {leaf.column: leaf.kind for leaf in entity.leaves if leaf.kind in DATE_KINDS}
     numbers = {leaf.column for leaf in entity.leaves if leaf.kind in NUMBER_KINDS}
     checks: list[Check] = []
     for early, late, name, means in (
@@ -205,8 +205,10 @@ def _cross_field_checks(entity: Entity) -> list[Check]:
     ):
         first, second = _named(early, dates), _named(late, dates)
         if first and second and first != second:
-            ordered = f"{identifier(first)} <= {identifier(second)}"
-            checks.append(Check(name, "cross_field", (second, first), ordered, means))
+            before = f"{identifier(first)} <= {identifier(second)}"
+            if dates[first] != dates[second]:  # a day somewhere and a moment in UTC may be a day apart
+                before = f"{identifier(first)}::date <= {identifier(second)}::date + 1"
+            checks.append(Check(name, "cross_field", (second, first), before, means))
     quantity = _named("ordered quantity", numbers)
     if quantity and entity.by_column[quantity].field in entity.by_name and not _bounded(entity.by_name[quantity]):
         predicate = f"{identifier(quantity)} >= 0"

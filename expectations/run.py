@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from great_expectations.datasource.fluent.postgres_datasource import PostgresDatasource
 
 CHECKED_TABLE = "concord_checked"
-SESSION = ("work_mem = '64MB'", "jit = off")
+SESSION = ("TIME ZONE 'UTC'", "work_mem = '64MB'", "jit = off")
 """Grouping a batch of 100,000 records in memory takes half the time; compiling these queries takes longer than them."""
 _ONE_AT_A_TIME = threading.Lock()
 

@@ -146,12 +146,12 @@ def failing_rows_sql(
 
 def count_failing(
     conn: sa.Connection, checks: Sequence[Check], table: str, batch_id: int, *, schema: str = "staging"
-) -> tuple[tuple[CheckResult, ...], int]:
-    """Our own count of each row check's failing rows on the caller's connection, and of all rows: for a rehearsal,
-    whose candidates no other connection sees."""
+) -> tuple[tuple[CheckResult, ...], int, int]:
+    """Our own count of each row check's failing rows on the caller's connection, of all rows, and of the rows that some
+    quarantining check fails: for a rehearsal, whose candidates no other connection sees."""
     rows = [c for c in checks if c.predicate]
-    total, _, *counts = conn.execute(verbatim(counts_sql(rows, Candidates(schema, table, batch_id)))).one()
-    return tuple(CheckResult(c, int(n)) for c, n in zip(rows, counts, strict=True)), int(total)
+    total, failing, *counts = conn.execute(verbatim(counts_sql(rows, Candidates(schema, table, batch_id)))).one()
+    return tuple(CheckResult(c, int(n)) for c, n in zip(rows, counts, strict=True)), int(total), int(failing)
 
 
 def verbatim(sql: str) -> sa.TextClause:

@@ -19,7 +19,7 @@ from canonical.landscape import Limit
 from canonical.model import Entity, Field, FieldType, MatchRules, Model
 from expectations.errors import CheckBroken, GateDisagrees, GateError
 from expectations.run import Verdict, run_batch
-from expectations.split import checked_sql, failing_rows_sql
+from expectations.split import checked_sql, count_failing, failing_rows_sql
 from staging.engine import transaction
 from staging.entity_tables import EntityTables, entity_tables
 from staging.model_changes import apply, plan_changes
@@ -120,8 +120,8 @@ PLANTED: dict[str, list[dict[str, Any]]] = {
     "lines_net_tax_gross": [{"lines": [line(gross="12.02")]}],
     "lines_line_once": [{"lines": [line(), line()]}],
     "ordered_before_shipped": [{"shipped_on": date(2023, 12, 31)}],
-    "issued_before_due": [{"due_on": date(2024, 1, 2)}],
-    "issued_before_paid": [{"paid_on": date(2024, 1, 2)}],
+    "issued_before_due": [{"due_on": date(2024, 1, 1)}],
+    "issued_before_paid": [{"paid_on": date(2024, 1, 1)}],
     "quantity_not_negative": [{"quantity": Decimal("-0.1")}],
     "net_tax_gross": [{"gross": Decimal("12.02")}],
     "record_once": [{"source_id": "twin"}, {"source_id": "twin"}],
@@ -227,6 +227,9 @@ def test_more_failing_rows_than_gx_lists_are_all_split(
     store([*bad, *(row(1000 + n) for n in range(50))])
     verdict = validate()
     by_name = {c.name: c for c in CHECKS}
+    with transaction(module_database.engine) as connection:
+        counted, total, some = count_failing(connection, CHECKS, "order_candidate", 7)
+    assert (counted, total, some) == (verdict.results, 400, 350)
     for name in ("status_choice", "net_tax_gross", "no_problems"):
         assert {r.check.name: r.unexpected for r in verdict.results}[name] == 350
         assert len({r[2] for r in split(module_database, by_name[name])}) == 350
