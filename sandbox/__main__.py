@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from sandbox.runner import DEFAULT_PORTS, run
+from sandbox.runner import DEFAULT_PORTS, Asked, run
 
 
 def main() -> int:
@@ -26,10 +26,11 @@ def main() -> int:
     )
     for name, port in DEFAULT_PORTS.items():
         up.add_argument(f"--{name}-port", type=int, default=port, help="0 takes a free one")
+    up.add_argument("--parent", type=int, help="end when this process ends")
     asked = parser.parse_args()
     ports = {name: getattr(asked, f"{name}_port") for name in DEFAULT_PORTS}
     try:
-        run(asked.state, asked.database_url, ports, asked.seed, asked.scale)
+        run(Asked(asked.state, asked.database_url, ports, asked.seed, asked.scale, asked.parent))
     except (OSError, ValueError) as trouble:
         print(f"sandbox: {trouble}", file=sys.stderr)
         return 1

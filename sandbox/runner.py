@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -104,8 +104,8 @@ def planes(state_dir: Path) -> dict[str, Plane]:
     }
 
 
-async def serve(state_dir: Path, database_url: str | None, ports: Mapping[str, int]) -> None:
-    """Serve until SIGTERM or SIGINT. Prints one line of JSON (`Where`) when every system answers."""
+async def serve(state_dir: Path, database_url: str | None, ports: Mapping[str, int], parent: int | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, or until the parent is gone. Prints a line of JSON (`Where`) when all is ready."""
     systems = planes(state_dir)
     servers: dict[str, uvicorn.Server] = {}
     found: dict[str, int] = {}
@@ -131,9 +131,19 @@ async def serve(state_dir: Path, database_url: str | None, ports: Mapping[str, i
     while not all(server.started for server in servers.values()):
         await asyncio.sleep(0.01)
     print(json.dumps(asdict(where(state_dir, database_url, found))), flush=True)
+    watch = asyncio.create_task(_parent_gone(parent, stop)) if parent else None
     await asyncio.gather(*tasks)
+    if watch is not None:
+        watch.cancel()
     for plane in systems.values():
         plane.parts.store.close()
+
+
+async def _parent_gone(parent: int, stop: Callable[[], None]) -> None:
+    """Stop when the process that started us is no longer our parent: it was killed and could not say so."""
+    while os.getppid() == parent:
+        await asyncio.sleep(0.5)
+    stop()
 
 
 class _Server(uvicorn.Server):
@@ -200,9 +210,11 @@ def start(
     ports: Mapping[str, int] | None = None,
     scale: float = 1.0,
     seed: int = 7,
+    outlives_us: bool = False,
 ) -> Running:
     """Start the sandbox in a process of its own and wait until it answers. `ports` None or 0: free ones.
 
+    It ends when this process ends, however that happens, unless it `outlives_us`.
     Raises RuntimeError with the process's own words when it does not come up.
     """
     state_dir = Path(state_dir).resolve()
@@ -213,10 +225,14 @@ def start(
         command += [f"--{name}-port", str(port)]
     state_dir.mkdir(parents=True, exist_ok=True)
     log_path = state_dir / "sandbox.log"
+    if not outlives_us:
+        command += ["--parent", str(os.getpid())]
     environment = {**_environment(), **({"SANDBOX_DATABASE_URL": database_url} if database_url else {})}
     root = Path(__file__).resolve().parent.parent
     with log_path.open("a") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=root, env=environment)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=root, env=environment, start_new_session=True
+        )
     line = _first_line(process)
     if not line:
         process.kill()
@@ -242,7 +258,19 @@ def _first_line(process: subprocess.Popen[str]) -> str:
     return ""
 
 
-def run(state_dir: Path, database_url: str | None, ports: Mapping[str, int], seed: int, scale: float) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for. parent: end with this process."""
+
+    state_dir: Path
+    database_url: str | None
+    ports: Mapping[str, int]
+    seed: int
+    scale: float
+    parent: int | None
+
+
+def run(asked: Asked) -> None:
     """Seed if new, then serve in the foreground."""
-    seed_state(state_dir, database_url, seed, scale)
-    asyncio.run(serve(state_dir.resolve(), database_url, ports))
+    seed_state(asked.state_dir, asked.database_url, asked.seed, asked.scale)
+    asyncio.run(serve(asked.state_dir.resolve(), asked.database_url, asked.ports, asked.parent))

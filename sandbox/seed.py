@@ -249,6 +249,7 @@ class _Builder:
         ]
         billed = [one["legacy"] for one in clean if "accounting" in one]
         unbilled = [one["legacy"] for one in clean if "accounting" not in one and "crm" in one]
+        unbilled = [face for face in unbilled if face.status == "active"] or unbilled  # nobody bills a lead
         anyone = [one["legacy"] for one in self.by_customer.values() if "legacy" in one]
         plan = (
             ("CONF", 1_600, 20, billed, True),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +107,23 @@ def test_state_survives_a_kill_and_is_not_seeded_again(running: Running, state_d
         assert again.truth() == truth
         assert legacy.counts(legacy_url) == rows
     assert again.process.returncode == 0
+
+
+def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    program = "import sys, os, signal; from sandbox.runner import start; running = start(sys.argv[1], scale=0.03);"
+    program += "print(running.crm_url, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True, check=False
+    )
+    url = done.stdout.strip()
+    assert url.startswith("http://127.0.0.1:")
+    for _ in range(100):
+        try:
+            httpx.get(f"{url}/_sandbox/state")
+        except httpx.TransportError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the sandbox is still there")
 
 
 def test_trouble_at_the_start_is_told(tmp_path: Path) -> None:
