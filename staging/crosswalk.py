@@ -93,7 +93,7 @@ def resolve_tokens(conn: Connection, tokens: Sequence[str], entity: str, unique_
             schema={"token": pl.String, "system": pl.String, "stream": pl.String, "source_id": pl.String},
             orient="row",
         )
-        table = temporary(conn, "tokens", {c: "text" for c in frame.columns}, frame)
+        table = temporary(conn, "tokens", dict.fromkeys(frame.columns, "text"), frame)
         sql = (
             f"select t.token, c.canonical_id from {table} t join ops.crosswalk c on c.entity = {literal(entity)}"
             " and c.system = t.system and c.stream = t.stream and c.source_id = t.source_id and c.ended_at is null"

@@ -59,13 +59,22 @@ def read_frame(conn: Connection, query: str | ClauseElement, schema: Mapping[str
     with cursor, cursor.copy(f"COPY ({sql}) TO STDOUT (FORMAT csv)") as copy:
         for chunk in copy:
             buffer.write(chunk)
-    plain = {n: pl.String if isinstance(t, pl.List) else t for n, t in schema.items()}
+    as_it_comes = (pl.List, pl.Boolean)
+    plain = {n: pl.String if _is(t, as_it_comes) else t for n, t in schema.items()}
     if not buffer.tell():
         return pl.DataFrame(schema=dict(schema))
     buffer.seek(0)
     frame = pl.read_csv(buffer, has_header=False, schema=plain)
-    lists = [n for n, t in schema.items() if isinstance(t, pl.List)]
-    return frame.with_columns(pl.col(n).str.json_decode(pl.List(pl.String)) for n in lists) if lists else frame
+    return frame.with_columns(
+        pl.col(n) == "t" if _is(t, (pl.Boolean,)) else pl.col(n).str.json_decode(pl.List(pl.String))
+        for n, t in schema.items()
+        if _is(t, as_it_comes)
+    )
+
+
+def _is(kind: Any, kinds: tuple[Any, ...]) -> bool:
+    """Whether a polars type, given as class or instance, is one of `kinds`."""
+    return isinstance(kind, kinds) or kind in kinds
 
 
 def write_frame(conn: Connection, table: str, frame: pl.DataFrame, columns: Sequence[str] | None = None) -> int:

@@ -50,9 +50,7 @@ def values(conn: Connection, entity: str, column: str, canonical_ids: Sequence[s
 
 def find(conn: Connection, entity: Entity, needle: str) -> list[str]:
     """Canonical ids that a person may mean: an id, a unique or strong value, or SYSTEM/STREAM/ID of a source record."""
-    found = list(
-        conn.execute(text(f"select id from {golden_table(entity)} where id = :n"), {"n": needle}).scalars()
-    )
+    found = list(conn.execute(text(f"select id from {golden_table(entity)} where id = :n"), {"n": needle}).scalars())
     parts = needle.split("/", 2)
     if not found and len(parts) == 3:
         found = list(
@@ -127,9 +125,7 @@ def write(
     return records.height
 
 
-def _write_lines(
-    conn: Connection, entity: Entity, field: str, columns: Sequence[str], records: pl.DataFrame
-) -> None:
+def _write_lines(conn: Connection, entity: Entity, field: str, columns: Sequence[str], records: pl.DataFrame) -> None:
     """Replaces the line rows of these records; the canonical JSON of the record stays the truth they are made from."""
     table = ident("golden", f"{entity.name}_{field}")
     ids = temporary(conn, "line_parents", {"id": "text", "n": "int"}, records.select("id", pl.lit(0).alias("n")))
@@ -137,7 +133,7 @@ def _write_lines(
     rows: list[tuple[object, ...]] = []
     for canonical_id, lines in records.select("id", field).drop_nulls().iter_rows():
         rows += [(canonical_id, *(line.get(c) for c in columns)) for line in orjson.loads(lines)]
-    schema = {"id": pl.String, **{c: pl.String for c in columns}}
+    schema = {"id": pl.String, **dict.fromkeys(columns, pl.String)}
     write_frame(conn, table, pl.DataFrame(rows, schema=schema, orient="row"))
 
 

@@ -1,8 +1,8 @@
 """Landing: every record version as it was read, what is new about it, and how far each stream was read.
 
-    land_page      compares a page with what is landed and stores only what differs
-    finish / fail  close a reading; `finish` of a complete sweep gives the ids it did not see
-    work           what is landed and not yet staged: the next steps take it, whichever run landed it (DESIGN 9.1)
+land_page      compares a page with what is landed and stores only what differs
+finish / fail  close a reading; `finish` of a complete sweep gives the ids it did not see
+work           what is landed and not yet staged: the next steps take it, whichever run landed it (DESIGN 9.1)
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def land_page(
         schema_overrides={"source_id": pl.String},
     )
     once = (
-        incoming.sort("changed", "row", nulls_last=False).unique("source_id", keep="last", maintain_order=True).sort("row")
+        incoming.sort("changed", "row", nulls_last=False)
+        .unique("source_id", keep="last", maintain_order=True)
+        .sort("row")
         if incoming["source_id"].n_unique() < incoming.height
         else incoming
     )
@@ -163,9 +165,9 @@ def _store(
         "deleted",
     )
     write_frame(conn, _RAW, raw)
-    heads = raw.select("system", "stream", "source_id", pl.col("id").alias("raw_id"), "raw_hash", "deleted").with_columns(
-        differs["parent_id"], pl.lit("landed").alias("state")
-    )
+    heads = raw.select(
+        "system", "stream", "source_id", pl.col("id").alias("raw_id"), "raw_hash", "deleted"
+    ).with_columns(differs["parent_id"], pl.lit("landed").alias("state"))
     is_first = differs["was_deleted"].is_null()
     write_frame(conn, _RECORD, heads.filter(is_first))
     changed = heads.filter(~is_first)

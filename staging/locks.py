@@ -1,8 +1,8 @@
 """Who may work: PostgreSQL advisory locks, which end with the session that holds them, also after a SIGKILL.
 
-    lane    one process at a time extracts a stream, syncs an integration (session lock)
-    alive   a worker's own lock: whoever can take it knows that the worker is gone
-    gate    inside one transaction: resolve of an entity, release of a target
+lane    one process at a time extracts a stream, syncs an integration (session lock)
+alive   a worker's own lock: whoever can take it knows that the worker is gone
+gate    inside one transaction: resolve of an entity, release of a target
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The outbox: writes to be done, from planned to settled. Its rows change state by the statements here and no others.
 
-    planned → ready | waiting | held      released as one set per (target, entity, operation) (DESIGN 9.4)
-    waiting → ready                        when its parents are known in the target
-    held    → ready | superseded           by a person, or a time
-    ready   → inflight                     claimed, and committed before anything is sent
-    inflight → delivered | rejected | ready (again) | unknown | dead
-    unknown → delivered | ready            looked up first; never a blind second create
+planned → ready | waiting | held      released as one set per (target, entity, operation) (DESIGN 9.4)
+waiting → ready                        when its parents are known in the target
+held    → ready | superseded           by a person, or a time
+ready   → inflight                     claimed, and committed before anything is sent
+inflight → delivered | rejected | ready (again) | unknown | dead
+unknown → delivered | ready            looked up first; never a blind second create
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def begin_plan(
     return int(found.scalar_one())
 
 
-def add_to_plan(conn: Connection, plan_id: int, *, considered: int, unchanged: int, adopted: int, enqueued: int) -> None:
+def add_to_plan(
+    conn: Connection, plan_id: int, *, considered: int, unchanged: int, adopted: int, enqueued: int
+) -> None:
     """Adds one chunk's counts to a plan."""
     conn.execute(
         text(
@@ -210,7 +212,13 @@ _SENT = (
 
 
 def claim(
-    conn: Connection, lane: tuple[str, str, str, str], integrations: Sequence[str], *, worker: str, limit: int, lease_seconds: int
+    conn: Connection,
+    lane: tuple[str, str, str, str],
+    integrations: Sequence[str],
+    *,
+    worker: str,
+    limit: int,
+    lease_seconds: int,
 ) -> list[dict[str, Any]]:
     """Takes up to `limit` ready writes of a lane for `worker`, none whose record has one in flight, oldest first."""
     system, stream, entity, op = lane
@@ -455,9 +463,7 @@ def mark_all_dirty(conn: Connection, entity: str, golden: str, integration: str,
     return int(found.rowcount)
 
 
-def take_dirty(
-    conn: Connection, entity: str, integration: str, system: str, stream: str, limit: int
-) -> pl.DataFrame:
+def take_dirty(conn: Connection, entity: str, integration: str, system: str, stream: str, limit: int) -> pl.DataFrame:
     """Removes and gives up to `limit` pairs of a target; they count as planned when the transaction commits."""
     found = conn.execute(
         text(
@@ -473,17 +479,13 @@ def take_dirty(
 def target_declared(conn: Connection, integration: str, system: str, stream: str) -> tuple[str | None, str | None]:
     """Under which outbound declaration, and in which mode, the target was planned last."""
     row = conn.execute(
-        text(
-            "select declared, mode from ops.target_state where integration = :i and system = :s and stream = :t"
-        ),
+        text("select declared, mode from ops.target_state where integration = :i and system = :s and stream = :t"),
         {"i": integration, "s": system, "t": stream},
     ).one_or_none()
     return (row.declared, row.mode) if row else (None, None)
 
 
-def set_target_declared(
-    conn: Connection, integration: str, system: str, stream: str, declared: str, mode: str
-) -> None:
+def set_target_declared(conn: Connection, integration: str, system: str, stream: str, declared: str, mode: str) -> None:
     """Notes the outbound declaration and mode that a target is planned under from now on."""
     conn.execute(
         text(

@@ -172,7 +172,7 @@ def answers(conn: Connection, entity: str) -> pl.DataFrame:
         conn,
         "select system, stream, source_id, other, verdict from ops.review"
         f" where entity = {literal(entity)} and state = 'answered'",
-        {c: pl.String for c in ("system", "stream", "source_id", "other", "verdict")},
+        dict.fromkeys(("system", "stream", "source_id", "other", "verdict"), pl.String),
     )
 
 

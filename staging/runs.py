@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -75,9 +75,7 @@ def abandon_others(conn: Connection, integration: str, sync_id: int) -> int:
     return int(found.rowcount)
 
 
-def begin_batch(
-    conn: Connection, *, sync_id: int | None, entity: str, system: str, stream: str, declared: str
-) -> int:
+def begin_batch(conn: Connection, *, sync_id: int | None, entity: str, system: str, stream: str, declared: str) -> int:
     """Opens a batch of candidates; gives its id."""
     found = conn.execute(
         text(
@@ -150,3 +148,36 @@ def recent_counts(conn: Connection, entity: str, system: str, stream: str, runs:
         {"system": system, "stream": stream, "runs": runs},
     )
     return [int(n) for n in found.scalars()]
+
+
+def running(conn: Connection, integration: str, besides: int) -> Mapping[str, Any] | None:
+    """The latest running sync that holds an integration (or all), other than `besides`."""
+    found = conn.execute(
+        text(
+            "select id, started_at, started_by from ops.sync where state = 'running' and id <> :id"
+            " and integration in (:name, 'all') order by id desc limit 1"
+        ),
+        {"id": besides, "name": integration},
+    ).mappings()
+    return found.one_or_none()
+
+
+def queue_counts(conn: Connection, integrations: Sequence[str]) -> dict[str, Any]:
+    """What waits now: open reviews and findings, and writes held or waiting as {place: {state: count}}."""
+    reviews, findings = conn.execute(
+        text(
+            "select (select count(*) from ops.review where state = 'open'),"
+            " (select count(*) from ops.finding where state = 'open')"
+        )
+    ).one()
+    rows = conn.execute(
+        text(
+            "select system || '/' || stream as place, state, count(*) as n from ops.outbox"
+            " where state in ('held', 'waiting') and integration = any(:names) group by 1, 2"
+        ),
+        {"names": list(integrations)},
+    )
+    writes: dict[str, dict[str, int]] = {}
+    for place, state, n in rows:
+        writes.setdefault(place, {})[state] = int(n)
+    return {"reviews": int(reviews), "findings": int(findings), "writes": writes}

@@ -146,7 +146,9 @@ def sharing(conn: Connection, entity: Entity, identifiers: pl.DataFrame) -> pl.D
     kinds = [k for k in identifiers["kind"].unique().to_list() if k in entity.columns]
     if not kinds:
         return pl.DataFrame(schema={**STAGED, **_schema(entity)})
-    table = temporary(conn, "asked_values", {"kind": "text", "value": "text"}, identifiers.select("kind", "value").unique())
+    table = temporary(
+        conn, "asked_values", {"kind": "text", "value": "text"}, identifiers.select("kind", "value").unique()
+    )
     # one arm a column, so that each uses that column's index
     keys = " union ".join(
         f"select s.system, s.stream, s.source_id from {table} v join {staged_table(entity)} s"
@@ -191,7 +193,7 @@ def one(conn: Connection, entity: Entity, system: str, stream: str, source_id: s
 
 def replace_match_keys(conn: Connection, entity: Entity, records: pl.DataFrame, blocks: pl.DataFrame) -> None:
     """Writes the blocking keys (`blocks`: key columns + block) of `records` anew."""
-    table = temporary(conn, "keyed", {c: "text" for c in KEY}, records.select(KEY))
+    table = temporary(conn, "keyed", dict.fromkeys(KEY, "text"), records.select(KEY))
     conn.execute(
         text(
             f"delete from ops.match_key m using {table} k where m.entity = :entity and m.system = k.system"
@@ -205,7 +207,7 @@ def replace_match_keys(conn: Connection, entity: Entity, records: pl.DataFrame, 
 
 def settle(conn: Connection, entity: Entity, done: pl.DataFrame) -> None:
     """Moves records on after resolve: `done` has the key, `state` and `unresolved`."""
-    columns = {**{c: "text" for c in KEY}, "state": "text", "unresolved": "boolean"}
+    columns = {**dict.fromkeys(KEY, "text"), "state": "text", "unresolved": "boolean"}
     table = temporary(conn, "settled", columns, done)
     conn.execute(
         text(

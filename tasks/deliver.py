@@ -1,10 +1,10 @@
 """Deliver: what is ready goes to its target, each write once, settled item by item (DESIGN 5.6, RELIABILITY P1-P11).
 
-    claim     `inflight` is committed before anything is sent
-    look      a create looks for its twin in the target first, where the landscape says how (match before create)
-    send      a batch of the target's own size
-    settle    receipts, links, shadows and read-backs of a batch in one transaction
-    recover   what a dead process left in flight is looked up before it is sent again
+claim     `inflight` is committed before anything is sent
+look      a create looks for its twin in the target first, where the landscape says how (match before create)
+send      a batch of the target's own size
+settle    receipts, links, shadows and read-backs of a batch in one transaction
+recover   what a dead process left in flight is looked up before it is sent again
 """
 
 from __future__ import annotations
@@ -174,7 +174,13 @@ def _settle(world: World, target: Target, answers: list[Answer], worker: str, do
             _confirm(conn, world, finished, records)
         for answer in answers:
             if answer.receipt.outcome == "rejected":
-                bury(conn, answer.row, answer.receipt.field, answer.receipt.reason, world.owner_of_system(answer.row["system"]))
+                bury(
+                    conn,
+                    answer.row,
+                    answer.receipt.field,
+                    answer.receipt.reason,
+                    world.owner_of_system(answer.row["system"]),
+                )
     for answer in answers:
         outcome = answer.receipt.outcome
         if outcome == "done":
@@ -253,7 +259,7 @@ def _confirm(conn: Any, world: World, finished: list[Answer], records: Mapping[s
     if created:
         links = pl.DataFrame(
             [(system, stream, str(a.receipt.source_id), a.row["canonical_id"]) for a in created],
-            schema={c: pl.String for c in ("system", "stream", "source_id", "canonical_id")},
+            schema=dict.fromkeys(("system", "stream", "source_id", "canonical_id"), pl.String),
             orient="row",
         ).with_columns(
             pl.lit(True).alias("is_primary"),
@@ -286,7 +292,7 @@ def _confirm(conn: Any, world: World, finished: list[Answer], records: Mapping[s
     restored = [(entity, system, stream, i, f) for i, a in zip(ids, finished, strict=True) for f in a.row["fields"]]
     if restored:
         columns = ("entity", "system", "stream", "source_id", "field")
-        rows = pl.DataFrame(restored, schema={c: pl.String for c in columns}, orient="row")
+        rows = pl.DataFrame(restored, schema=dict.fromkeys(columns, pl.String), orient="row")
         queues.close_findings(conn, rows, "put back by Concord", kind="unauthorised_edit")
 
 
@@ -381,7 +387,7 @@ def _twin_finding(row: Row, listed: str) -> pl.DataFrame:
             "action": ["ask"],
             "because": ["a create found records in the target that it may not be told apart from"],
         },
-        schema_overrides={c: pl.String for c in ("source_id", "field", "ours")},
+        schema_overrides=dict.fromkeys(("source_id", "field", "ours"), pl.String),
     )
 
 

@@ -151,7 +151,7 @@ def _ahead(pages: Iterator[Page]) -> Iterator[Page]:
                 if stop.is_set():
                     return
             ready.put(None)
-        except BaseException as error:  # noqa: BLE001  handed to the caller, whatever it is
+        except BaseException as error:
             ready.put(error)
 
     thread = threading.Thread(target=read, name="read-ahead", daemon=True)
@@ -198,7 +198,9 @@ def _readable(page: Page) -> tuple[Page, list[tuple[str | None, bytes, str]]]:
             payload.decode()
             keep.append(n)
         except UnicodeDecodeError as error:
-            refused.append((page.ids[n], payload, f"not UTF-8 text: byte {error.start} is 0x{payload[error.start]:02x}"))
+            refused.append(
+                (page.ids[n], payload, f"not UTF-8 text: byte {error.start} is 0x{payload[error.start]:02x}")
+            )
     kept = replace(
         page,
         ids=[page.ids[n] for n in keep],
@@ -210,9 +212,7 @@ def _readable(page: Page) -> tuple[Page, list[tuple[str | None, bytes, str]]]:
     return kept, refused
 
 
-def _unreadable(
-    system: str, stream: str, run: int, refused: list[tuple[str | None, bytes, str]]
-) -> pl.DataFrame:
+def _unreadable(system: str, stream: str, run: int, refused: list[tuple[str | None, bytes, str]]) -> pl.DataFrame:
     """Quarantine entries of records that could not be landed; their bytes are kept as far as text can hold them."""
     return pl.DataFrame(
         {
@@ -222,7 +222,9 @@ def _unreadable(
             "scope": ["unreadable"] * len(refused),
             "rule": ["readable"] * len(refused),
             "reason": [reason for _, _, reason in refused],
-            "raw": [raw.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")[:1_000_000] for _, raw, _ in refused],
+            "raw": [
+                raw.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")[:1_000_000] for _, raw, _ in refused
+            ],
             "extract_run_id": [run] * len(refused),
         },
         schema_overrides={"source_id": pl.String, "extract_run_id": pl.Int64},

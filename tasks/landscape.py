@@ -27,10 +27,7 @@ def folder_of(named: str | Path | None = None) -> Path:
 @cache
 def connector_defaults() -> Mapping[str, ConnectorDefaults]:
     """What every connector ships: streams, standard sheet, settings."""
-    return {
-        name: read_defaults(name, kind.defaults, kind.sheet)
-        for name, kind in registry.kinds().items()
-    }
+    return {name: read_defaults(name, kind.defaults, kind.sheet) for name, kind in registry.kinds().items()}
 
 
 def load(named: str | Path | None = None) -> Landscape:

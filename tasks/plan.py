@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import orjson
 import polars as pl
-from sqlalchemy import Connection
 
 from canonical import drift, keys, planning
 from canonical.landscape import Integration, Target
@@ -19,6 +18,7 @@ from canonical.mapping.payloads import build_payloads
 from canonical.mapping.program import OutboundProgram
 from canonical.model import Entity
 from staging import crosswalk, golden, outbox, queues, staged
+from staging.engine import Connection
 from tasks.world import World
 
 CHUNK = 50_000
@@ -143,9 +143,7 @@ def gather(
     links = crosswalk.links_in(conn, entity.name, target.system, target.stream, ids).join(
         shadow.select("id", "archived"), on="id", how="left"
     )
-    asked = _json_columns(shadow, "asked", paths, "asked:").join(
-        _json_columns(shadow, "read", paths, "read:"), on="id"
-    )
+    asked = _json_columns(shadow, "asked", paths, "asked:").join(_json_columns(shadow, "read", paths, "read:"), on="id")
     asked = asked.with_columns(_keys_of(shadow, "asked").alias("_asked"))
     authority = {path: world.authority(entity, columns) for path, columns in program.sources.items()}
     # a target that is only ever created in has every field to itself from then on
@@ -226,7 +224,9 @@ def _agreement(
             for path, columns in program.sources.items()
         ),
     )
-    loose = [p for p in program.paths if program.kinds[p] in ("number", "json") and not known.issuperset(program.sources[p])]
+    loose = [
+        p for p in program.paths if program.kinds[p] in ("number", "json") and not known.issuperset(program.sources[p])
+    ]
     if not loose or agreed.is_empty():
         return agreed
     sides = agreed.select("id").join(native.select("id", *loose), on="id", how="left", maintain_order="left")
@@ -314,9 +314,7 @@ def _money_json(way: Way, planned: planning.Planned, given: planning.PlanInput) 
     """What each write moves, per currency: JSON list of {currency, moved, held}; null where nothing is money."""
     if not given.money:
         return pl.Series("money", [None] * planned.writes.height, dtype=pl.String)
-    per_op = {
-        (op, currency): (str(moved), str(held)) for op, currency, moved, held in planned.money.iter_rows()
-    }
+    per_op = {(op, currency): (str(moved), str(held)) for op, currency, moved, held in planned.money.iter_rows()}
     told: set[str] = set()
     texts: list[str | None] = []
     for op in planned.writes["op"].to_list():

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import orjson
 import polars as pl
-from sqlalchemy import Connection
 
 from canonical import keys, matching, survivorship
 from canonical.model import Entity
 from staging import crosswalk, golden, locks, outbox, queues, staged
+from staging.engine import Connection
 from tasks.plan import plan_pairs
 from tasks.world import World
 
@@ -175,9 +175,7 @@ def _survive(
     changed = changes.group_by("id").agg(pl.col("column").alias("_changed"))
     pairs = world.pairs(entity.name, touched["canonical_id"], records["id"])
     outbox.mark_dirty(conn, pairs)
-    for name, count in plan_pairs(
-        conn, world, entity.name, integrations, sync_id=sync_id, changed=changed
-    ).items():
+    for name, count in plan_pairs(conn, world, entity.name, integrations, sync_id=sync_id, changed=changed).items():
         done.planned[name] = done.planned.get(name, 0) + count
     return unresolved
 
@@ -199,7 +197,9 @@ def _versions(
     gone: pl.DataFrame,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The golden records that differ from what stands, with their new version, and the history row of each."""
-    was = current.select("id", "version", pl.col("deleted").alias("was_deleted"), pl.col("provisional").alias("was_prov"))
+    was = current.select(
+        "id", "version", pl.col("deleted").alias("was_deleted"), pl.col("provisional").alias("was_prov")
+    )
     rows = (
         survived.frame.join(was, on="id", how="left")
         .join(gone, on="id", how="left")
@@ -221,17 +221,21 @@ def _versions(
         .join(survived.provenance, on=["id", "field"], how="left")
         .select(
             "id",
-            pl.struct(
-                pl.col("column").alias("field"), "old", "new", "system", "stream", "source_id", "because"
-            ).struct.json_encode().alias("json"),
+            pl.struct(pl.col("column").alias("field"), "old", "new", "system", "stream", "source_id", "because")
+            .struct.json_encode()
+            .alias("json"),
         )
         .group_by("id")
         .agg(pl.col("json").str.join(","))
     )
-    history = rows.select("id", "version", "deleted").join(told, on="id", how="left").select(
-        "id",
-        "version",
-        pl.format("[{}]", pl.col("json").fill_null("")).alias("changes"),
+    history = (
+        rows.select("id", "version", "deleted")
+        .join(told, on="id", how="left")
+        .select(
+            "id",
+            "version",
+            pl.format("[{}]", pl.col("json").fill_null("")).alias("changes"),
+        )
     )
     return rows.select("id", "version", "deleted", "provisional", *entity.columns), history
 
@@ -285,7 +289,9 @@ def _resolve_lines(
                     if found is None:
                         unresolved.add(key)
                     line[name] = found
-    texts = [orjson.dumps(lines, option=orjson.OPT_SORT_KEYS).decode() if lines is not None else None for lines in parsed]
+    texts = [
+        orjson.dumps(lines, option=orjson.OPT_SORT_KEYS).decode() if lines is not None else None for lines in parsed
+    ]
     return linked.with_columns(pl.Series(column, texts, dtype=pl.String))
 
 

@@ -94,9 +94,7 @@ def _stage_chunk(
     live = rows.filter(~pl.col("deleted"))
     gone = rows.filter(pl.col("deleted"))["source_id"].to_list()
     payloads = [text.encode() for text in live["payload"].to_list()]
-    parts = [
-        _Part(world, system, stream, makes, live, payloads, digest, sync_id=sync_id) for makes in stream.makes
-    ]
+    parts = [_Part(world, system, stream, makes, live, payloads, digest, sync_id=sync_id) for makes in stream.makes]
     for part in parts:
         part.store()
     failed: set[str] = set()
@@ -113,9 +111,7 @@ def _stage_chunk(
         for part in parts:
             failed |= part.merge(conn, gone, done)
         state = pl.when(pl.col("source_id").is_in(list(failed))).then(pl.lit("quarantined")).otherwise(pl.lit("staged"))
-        landing.set_state(
-            conn, system, stream.name, rows.select("source_id", "raw_id", state.alias("state")), digest
-        )
+        landing.set_state(conn, system, stream.name, rows.select("source_id", "raw_id", state.alias("state")), digest)
         if gone:
             queues.close_gone(conn, system, stream.name, gone, "the record is gone at its source")
     done.tombstones += len(gone)
@@ -161,9 +157,7 @@ class _Part:
         rows = self.live.select("source_id").with_row_index("_row")
         kids = kids.join(rows, left_on="parent_id", right_on="source_id", how="inner", maintain_order="left")
         decoded = decode([text.encode() for text in kids["payload"].to_list()], child.paths)
-        return Decoded(
-            decoded.frame.with_columns(kids["_row"].cast(pl.UInt32)), decoded.absent, decoded.refused
-        )
+        return Decoded(decoded.frame.with_columns(kids["_row"].cast(pl.UInt32)), decoded.absent, decoded.refused)
 
     def _native(self, payloads: list[bytes]) -> pl.Series:
         """What the record holds at the paths that we write there ourselves, as JSON; null for streams we never write."""
@@ -238,8 +232,8 @@ class _Part:
             # nothing is committed for the suite's own connection to see: the split's own count is the verdict, which
             # the gate holds the suite to anyway
             with self.world.transaction() as conn:
-                results, total = count_failing(conn, checks, f"{self.entity.name}_candidate", self.batch)
-            self.verdict = judge(results, total, self.world.tolerance(self.entity))
+                results, total, rows = count_failing(conn, checks, f"{self.entity.name}_candidate", self.batch)
+            self.verdict = judge(results, total, self.world.tolerance(self.entity), rows)
             return self.verdict
         system = self.world.landscape.systems[self.system]
         self.found = run_batch(
@@ -258,7 +252,9 @@ class _Part:
                 "owner": self.world.owner_of(self.entity) or system.owner,
             },
         )
-        self.verdict = judge(self.found.results, self.found.total, self.world.tolerance(self.entity))
+        self.verdict = judge(
+            self.found.results, self.found.total, self.world.tolerance(self.entity), self.found.failing_rows
+        )
         return self.verdict
 
     def stop(self) -> None:

@@ -15,8 +15,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from sqlalchemy import text
-
 from connectors.protocol import ConnectorError
 from staging import locks, runs
 from tasks.deliver import Delivered, deliver
@@ -253,36 +251,23 @@ def _count_delivered(summary: Summary, delivered: Delivered) -> None:
 def _count_queues(world: World, summary: Summary) -> None:
     """What waits now, for whom does not matter here: `concord status` says that."""
     with world.transaction() as conn:
-        count = text("select count(*) from ops.review where state = 'open'")
-        summary.reviews = int(conn.execute(count).scalar_one())
-        summary.findings = int(
-            conn.execute(text("select count(*) from ops.finding where state = 'open'")).scalar_one()
-        )
-        rows = conn.execute(
-            text(
-                "select system || '/' || stream as place, state, count(*) as n from ops.outbox"
-                " where state in ('held', 'waiting') and integration = any(:names) group by 1, 2"
-            ),
-            {"names": list(summary.integrations)},
-        ).all()
+        waits = runs.queue_counts(conn, summary.integrations)
+    summary.reviews, summary.findings = waits["reviews"], waits["findings"]
     summary.held = summary.waiting = 0
-    for place, state, n in rows:
-        summary.targets.setdefault(place, {})[state] = int(n)
-        setattr(summary, state, getattr(summary, state) + int(n))
+    for place, states in waits["writes"].items():
+        summary.targets.setdefault(place, {}).update(states)
+        summary.held += states.get("held", 0)
+        summary.waiting += states.get("waiting", 0)
 
 
 def _busy(world: World, integration: str, sync_id: int) -> SyncBusy:
     with world.transaction() as conn:
-        row = conn.execute(
-            text(
-                "select started_at, started_by from ops.sync where state = 'running' and id <> :id"
-                " and integration in (:name, 'all') order by id desc limit 1"
-            ),
-            {"id": sync_id, "name": integration},
-        ).one_or_none()
-    if row is None:
+        other = runs.running(conn, integration, sync_id)
+    if other is None:
         return SyncBusy(integration, "a moment ago", "another process")
-    return SyncBusy(integration, f"{row.started_at:%Y-%m-%d %H:%M:%S %Z}", row.started_by or "another process")
+    return SyncBusy(
+        integration, f"{other['started_at']:%Y-%m-%d %H:%M:%S %Z}", other["started_by"] or "another process"
+    )
 
 
 def _told(troubles: Iterable[Trouble]) -> str | None:

@@ -13,20 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
-from sqlalchemy import Connection, Engine
 
-from canonical.checks import Check, Tolerance, checks_for
+from canonical.checks import Check, checks_for
 from canonical.declarations.digest import declared_digest, outbound_digest
 from canonical.expressions import Expression, compile_for_entity
-from canonical.landscape import Brake, Integration, Landscape, Stream, Target
+from canonical.landscape import Brake, Integration, Landscape, Limit, Stream, Target
 from canonical.mapping.program import InboundProgram, OutboundProgram, compile_inbound, compile_outbound
 from canonical.model import Entity
 from connectors import registry
 from connectors.protocol import Connector, Context, Misdeclared, Notifier, Source
 from connectors.protocol import Target as TargetConnector
 from staging import golden
+from staging.engine import Connection, Engine, transaction
 from staging.engine import engine as app_engine
-from staging.engine import transaction
 from tasks import landscape as reading
 
 if TYPE_CHECKING:
@@ -268,10 +267,10 @@ class World:
         """What a batch of the entity that fills these columns is checked for."""
         return checks_for(entity, self.landscape.rules.get(entity.name), mapped=columns)
 
-    def tolerance(self, entity: Entity) -> Tolerance | None:
+    def tolerance(self, entity: Entity) -> Limit | None:
         """How much of a batch may fail before it stops; None: the default."""
         rules = self.landscape.rules.get(entity.name)
-        return Tolerance(rules.tolerance.share, rules.tolerance.count) if rules else None
+        return rules.tolerance if rules else None
 
     # ---------------------------------------------------------------------------------------------- planning
 
@@ -286,9 +285,7 @@ class World:
     def pairs(self, entity: str, touched: pl.Series, changed: pl.Series) -> pl.DataFrame:
         """Which (golden record, target) pairs must be planned: changed ones everywhere, touched ones where the target
         itself was read, because what it holds may have been edited there."""
-        schema = {
-            c: pl.String for c in ("entity", "canonical_id", "integration", "system", "stream")
-        }
+        schema = dict.fromkeys(("entity", "canonical_id", "integration", "system", "stream"), pl.String)
         ids = pl.concat([touched, changed]).unique().alias("canonical_id").to_frame()
         parts = [
             ids.select(
@@ -304,9 +301,7 @@ class World:
 
     def authority(self, entity: Entity, columns: Sequence[str]) -> str:
         """The system of record of what a target path is made from; "" for constants and mixtures of several."""
-        records = {
-            entity.by_name[entity.by_column[c].field].record for c in columns if c in entity.by_column
-        }
+        records = {entity.by_name[entity.by_column[c].field].record for c in columns if c in entity.by_column}
         return records.pop() if len(records) == 1 else (entity.record if records else "")
 
     def lookups(

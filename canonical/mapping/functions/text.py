@@ -176,6 +176,11 @@ RULES = (
     simple("trim", "Take white space off both ends.", lambda v: Outcome(v.str.strip_chars())),
     simple("lower", "Lower case.", lambda v: Outcome(v.str.to_lowercase())),
     simple("upper", "Upper case.", lambda v: Outcome(v.str.to_uppercase())),
+    simple(
+        "code",
+        "A number of record (VAT, register, article) without the white space, dots, dashes and slashes people set in it.",
+        lambda v: Outcome(v.str.replace_all(r"[\s./\-]", "").str.to_uppercase()),
+    ),
     Rule(
         "extract",
         "Take out what group 1 of a regular expression (RE2, linear time) finds.",
