@@ -65,7 +65,7 @@ def _at(landscape: Landscape, place: str, expected: str, found: str) -> Problem:
         place = place.rpartition(".")[0]
     file, line = landscape.places.get(place, ("landscape.yaml", None))
     where = shown.removeprefix("model.").partition(".")[2] if shown.startswith("model.") else shown
-    return Problem(file, line, where or shown, expected, found)
+    return Problem(file, line, where or "entity", expected, found)
 
 
 def _promises(landscape: Landscape, flow: Integration, runs: Mapping[str, float]) -> Iterator[Problem]:

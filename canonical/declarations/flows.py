@@ -121,7 +121,8 @@ def _circles(
                     edge(f"{row.system} {source}", row.target_field, row)
     for flow, target in targets:
         entity = entities.get(flow.entity)
-        for row in _rows_to(rows, flow, target) if entity else ():
+        # What is written only once, at the creation of a record, comes back to nobody.
+        for row in _rows_to(rows, flow, target) if entity and target.update else ():
             if entity is not None and target.system not in _records_of(row, entity):
                 for source in row.sources:
                     edge(source, f"{row.system} {row.target_field}", row)

@@ -76,6 +76,8 @@ def _read_target(section: Section, entity: Entity | None, systems: Mapping[str, 
         on_drift=section.choice("on_drift", drifts, "restore"),
         find_by=_read_find_by(section, entity),
     )
+    if not found.create and not found.update:
+        section.wrong("update", "true, or create: true beside it", "a target that is never written")
     section.done()
     return found
 
