@@ -6,7 +6,7 @@ record's lines. `build_payloads` then nests the columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -175,9 +175,22 @@ def compile_outbound(
             _compile_row(row, entity, system, stream, model, _Parts(work, elements, list_fields, needs, refs))
         except (BadRule, BadPath) as error:
             problems.append(_refused(row, error))
+    if not problems:
+        problems.extend(_endless(rows, entity, seen, list_fields))
     if problems:
         raise Refused(problems)
     return _program(entity, system, stream, work, elements, list_fields, needs, refs)
+
+
+def _endless(
+    rows: Sequence[SheetRow], entity: Entity, seen: set[str], list_fields: Mapping[str, str]
+) -> Iterator[Problem]:
+    """Rows of this entity that write into a list of which no row says how many elements it has."""
+    for row in rows:
+        if row.entity == entity.name and row.target_path in seen and row.direction == "outbound":
+            list_path, _ = _list_of(row.target_path)
+            if list_path is not None and list_path not in list_fields:
+                yield _refused(row, BadRule("a field of lines in the same list", "none"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +298,7 @@ def _program(
     for path, parts in elements.items():
         name = list_fields.get(path)
         if name is None:
-            # Constants alone make no list: nothing says how many elements it has.
-            continue
+            continue  # constants alone: they belong to another entity's list in the same stream
         columns = tuple(leaf.column for f in entity.by_name[name].of for leaf in f.leaves)
         lists[path] = WrittenList(path, name, columns, tuple(parts))
         outer = (s for w in parts for s, own in zip(w.sources, w.from_line, strict=True) if not own)

@@ -44,6 +44,7 @@ _ISO_TIME = (
     r"([Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?$"
 )
 _CANONICAL = "%Y-%m-%dT%H:%M:%S%.6fZ"
+_CANONICAL_READ = "%Y-%m-%dT%H:%M:%S%.f%#z"
 _MS_DATE = r"^/Date\((-?[0-9]{1,15})(?:[+-][0-9]{4})?\)/$"
 
 
@@ -134,10 +135,12 @@ def _coalesced(*columns: pl.Series) -> pl.Series:
     return frame.select(pl.coalesce(pl.all()).alias("out"))["out"]
 
 
-def _date(args: Args, _: Context) -> Step:
+def _date(args: Args, context: Context) -> Step:
     formats = [_Format(word) for word in args.words]
     if any(f.has_time for f in formats):
         raise BadRule("a format without a time (or the rule datetime)", repr(args.raw))
+    if not context.inbound:
+        return _date_written(formats, args)
 
     def run(values: pl.Series) -> Outcome:
         if not formats:
@@ -148,6 +151,19 @@ def _date(args: Args, _: Context) -> Step:
         return judged(values, done, f"a date {' or '.join(f.text for f in formats)}")
 
     return Step("date", lambda inputs: on_distinct(inputs.first, run))
+
+
+def _date_written(formats: list[_Format], args: Args) -> Step:
+    """Outbound: a canonical date in the target's own order."""
+    if len(formats) != 1:
+        raise BadRule("one format to write the date in", repr(args.raw))
+    directive = formats[0].directive
+
+    def run(inputs: Inputs) -> Outcome:
+        days = inputs.first.str.to_date("%Y-%m-%d", strict=False)
+        return judged(inputs.first, days.dt.strftime(directive), "a date YYYY-MM-DD")
+
+    return Step("date", run)
 
 
 def _parsed(text: pl.Series, declared: _Format) -> pl.Series:
@@ -166,6 +182,8 @@ def _datetime(args: Args, context: Context) -> Step:
     formats = [_Format(" ".join(words))] if words and words != ["ISO"] else []
     if formats and zone is None:
         raise BadRule("a zone behind the format, or a timezone of the system", "none")
+    if not context.inbound:
+        return _time_written(formats, str(zone), args)
 
     def run(values: pl.Series) -> Outcome:
         if not formats:
@@ -174,6 +192,20 @@ def _datetime(args: Args, context: Context) -> Step:
         return judged(values, done, f"a time {formats[0].text} that clocks in {zone} show")
 
     return Step("datetime", lambda inputs: on_distinct(inputs.first, run))
+
+
+def _time_written(formats: list[_Format], zone: str, args: Args) -> Step:
+    """Outbound: a canonical time as clocks in the zone show it."""
+    if not formats:
+        raise BadRule("a format to write the time in", repr(args.raw))
+    directive = formats[0].directive
+
+    def run(inputs: Inputs) -> Outcome:
+        times = inputs.first.str.to_datetime(_CANONICAL_READ, time_unit="us", time_zone="UTC", strict=False)
+        written = times.dt.convert_time_zone(zone).dt.strftime(directive)
+        return judged(inputs.first, written, "a time in canonical form")
+
+    return Step("datetime", run)
 
 
 def _ms_date(values: pl.Series) -> Outcome:
@@ -222,16 +254,17 @@ def _as_leaf(run: object, context: Context):  # type: ignore[no-untyped-def]
 RULES = (
     Rule(
         "date",
-        "Read a date in the declared order; several formats are tried in turn. Without one only YYYY-MM-DD is read.",
+        "Read a date in the declared order (of several the first that fits); else YYYY-MM-DD. Outbound: write it.",
         "date [DD/MM/YYYY …]",
         _date,
-        inverse="date_as",
+        inverse="date",
     ),
     Rule(
         "datetime",
-        "Read a time; one without an offset is in ZONE (`local`: the landscape's), or in the system's zone.",
+        "Read a time; without an offset it is in ZONE (`local`: the landscape's) or the system's. Outbound: write it.",
         "datetime [DD/MM/YYYY HH:mm:ss | ISO] [ZONE]",
         _datetime,
+        inverse="datetime",
     ),
     Rule("ms_date", "Read /Date(milliseconds)/ as Xero's JSON writes it.", "ms_date", _compile_ms_date),
     Rule("epoch", "Read seconds or milliseconds since 1970.", "epoch [s|ms]", _epoch),

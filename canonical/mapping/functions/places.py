@@ -103,8 +103,9 @@ def split_address(block: str, hint: str | None) -> dict[str, str | None]:
         lines, parts["city"] = _city(lines, at, city)
     elif len(lines) > 1:
         parts["city"] = lines.pop()
-    if (country or parts["country"]) == "US" and parts["city"]:
-        _take_state(parts)
+    parts["country"] = parts["country"] or hint
+    if parts["country"] == "US" and parts["city"]:
+        _take_state(parts, lines)
     parts["line1"] = lines[0] if lines else None
     parts["line2"] = ", ".join(lines[1:]) or None
     return parts
@@ -156,11 +157,13 @@ def _city(lines: list[str], at: int, rest: str) -> tuple[list[str], str | None]:
     return others, None
 
 
-def _take_state(parts: dict[str, str | None]) -> None:
+def _take_state(parts: dict[str, str | None], lines: list[str]) -> None:
+    """`Washington, DC` and, with the city on the line above, `DC` alone."""
     if found := _US_STATE.match(str(parts["city"])):
         parts["city"], parts["region"] = found["city"] or None, found["region"]
     elif re.fullmatch("[A-Z]{2}", str(parts["city"])):
-        parts["region"], parts["city"] = parts["city"], None
+        parts["region"] = parts["city"]
+        parts["city"] = lines.pop() if len(lines) > 1 else None
 
 
 def _address_part(args: Args, context: Context) -> Step:

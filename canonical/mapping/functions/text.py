@@ -178,7 +178,7 @@ RULES = (
     simple("upper", "Upper case.", lambda v: Outcome(v.str.to_uppercase())),
     simple(
         "code",
-        "A number of record (VAT, register, article) without the white space, dots, dashes and slashes people set in it.",
+        "A number of record (VAT, register, article) without the spaces, dots, dashes and slashes people set in it.",
         lambda v: Outcome(v.str.replace_all(r"[\s./\-]", "").str.to_uppercase()),
     ),
     Rule(

@@ -199,7 +199,7 @@ _values = st.recursive(
 _records = st.dictionaries(st.sampled_from("abcd"), _values, max_size=4)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(_records, min_size=1, max_size=12), st.booleans())
 def test_the_fast_way_answers_as_the_strict_one(records: list[dict[str, Any]], is_compact: bool) -> None:
     paths = ["a", "a.b", "b.c.a", "c[0]", "d[a=1].b", "c[].a"]

@@ -89,4 +89,4 @@ def test_columns_without_a_kind_are_left_out() -> None:
 def test_contradicting_paths_are_refused(paths: list[str]) -> None:
     kinds: dict[str, Any] = dict.fromkeys(paths, "string")
     with pytest.raises(ValueError):
-        build_payloads(pl.DataFrame(dict.fromkeys(paths, ["1"])), kinds)
+        build_payloads(pl.DataFrame({path: ["1"] for path in paths}), kinds)
