@@ -49,6 +49,8 @@ class Verdict:
     results: tuple[CheckResult, ...]
     page: Path | None
     """This batch's Data Docs page, if documents were asked for."""
+    page_problem: str | None = None
+    """Why there is no page although one was asked for. Documents are for people: they never stop a batch."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """What each part took: evaluate, suite, count, docs."""
 
@@ -87,10 +89,10 @@ def run_batch(
         found = _unexpected(result, plan)
         failing_rows = _agree(engine, plan, candidates, found)
         clock.lap("count")
-        page = build_page(gx, result, meta or {}) if docs_dir else None
+        page, problem = _document(gx, result, meta or {}) if docs_dir else (None, None)
         clock.lap("docs")
     results = tuple(CheckResult(check, found[check.name]) for check in checks)
-    return Verdict(bool(result.success), found[ROWS], failing_rows, results, page, clock.seconds)
+    return Verdict(bool(result.success), found[ROWS], failing_rows, results, page, problem, clock.seconds)
 
 
 def preload(docs_dir: Path | None = None) -> None:
@@ -167,6 +169,16 @@ def _run_suite(
     gx.validation_definitions.add_or_update(definition)
     run = RunIdentifier(run_name=path_safe(run_name), run_time=datetime.now(UTC))
     return definition.run(result_format={"result_format": "BASIC"}, run_id=run)
+
+
+def _document(
+    gx: EphemeralDataContext, result: ExpectationSuiteValidationResult, about: Mapping[str, object]
+) -> tuple[Path | None, str | None]:
+    """The page, or why there is none: a full disk, another process that tidies the same folder."""
+    try:
+        return build_page(gx, result, about), None
+    except Exception as error:  # GX and its stores raise whatever their parts raise
+        return None, f"the validation page could not be written: {type(error).__name__}: {error}"
 
 
 ROWS = ""

@@ -306,6 +306,29 @@ def test_documents_of_two_folders_do_not_mix(store: Any, validate: Any, tmp_path
     assert validate().page is None
 
 
+def test_a_page_that_cannot_be_written_stops_no_batch(
+    store: Any, validate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("expectations.run.build_page", full)
+    store([row(1)])
+    verdict = validate(docs_dir=tmp_path)
+    assert (verdict.success, verdict.page) == (True, None)
+    assert "No space left on device" in str(verdict.page_problem)
+
+
+def test_the_index_keeps_the_latest(store: Any, validate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("expectations.context.MAX_INDEXED", 2)
+    monkeypatch.setattr("expectations.context.MAX_KEPT", 3)
+    store([row(1)])
+    pages = [validate(docs_dir=tmp_path, run_name=f"run {n}").page for n in range(4)]
+    assert [bool(page and page.exists()) for page in pages] == [False, True, True, True]
+    index = (tmp_path / "index.html").read_text()
+    assert [f"run {n}" in index for n in range(4)] == [False, False, True, True]
+
+
 def test_too_few_rows_fail_the_volume_check(store: Any, validate: Any) -> None:
     store([row(n) for n in range(10)])
     few = volume_check(judge_volume(10, [100, 90, 110]))

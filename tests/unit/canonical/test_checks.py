@@ -101,6 +101,35 @@ def test_lines_are_judged_line_by_line_over_one_reading() -> None:
         assert check.columns == ("lines",)
 
 
+RULED = field(
+    "items", "list", required=True,
+    of=(
+        field("name", required=True), field("rate", "decimal", maximum="100"),
+        field("on", "date", minimum="2000-01-01"),
+        *(field(n, "money", currency="GBP") for n in ("net", "tax", "gross")),
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("items_required", 'json_array_length("items") > 0'),
+        ("items_name_required", 'line."name" IS NOT NULL'),
+        ("items_rate_range", 'THEN line."rate"::numeric END <= 100'),
+        ("items_on_range", "THEN line.\"on\"::timestamptz END >= DATE '2000-01-01'"),
+        ("items_net_tax_gross", "<= 0.01"),
+    ],
+)
+def test_fields_of_lines_imply_checks(name: str, said: str) -> None:
+    assert said in predicates(RULED)[name]
+
+
+def test_a_rule_may_name_what_only_the_database_knows() -> None:
+    *_, check = checks_for(entity(field("n")), rules(SqlRule("mine", "TRUE", "m", ("raw_id", "n"))))
+    assert check.columns == ("raw_id", "n")
+
+
 def test_unique_identifiers_warn_and_a_repeated_record_does_not_pass() -> None:
     checks = {c.name: c for c in checks_for(entity(field("tax_id"), unique=("tax_id",)))}
     assert checks["tax_id_unique"].on_fail == "warn"
