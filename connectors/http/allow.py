@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Literal
 
 import httpx
@@ -12,6 +13,7 @@ from connectors.protocol import Misdeclared, Unreachable
 Network = Literal["public", "private", "loopback"]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_HOST = re.compile(r"[\w.:-]{1,253}\Z")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 """RFC 6052's well-known prefix: the last 32 bits are an IPv4 address that the gateway connects to."""
 _SHARED = ipaddress.ip_network("100.64.0.0/10")
@@ -26,6 +28,8 @@ def base_url(text: str, network: Network) -> httpx.URL:
         raise Misdeclared(f"url: expected an http(s) URL, found one that cannot be read ({wrong})") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise Misdeclared(f"url: expected https://host/…, found {url.scheme or 'no scheme'}:")
+    if not _HOST.match(url.host) or (url.port is not None and not 0 < url.port < 65536):
+        raise Misdeclared("url: expected a host name and perhaps a port up to 65535, found something else")
     if url.userinfo:
         raise Misdeclared("url: expected no user or password in the URL, found one; declare a secret instead")
     if url.fragment or url.query:

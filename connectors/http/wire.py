@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import httpcore
@@ -147,12 +148,18 @@ def resolve(host: str, port: int, seconds: float | None) -> list[str]:
     return answer
 
 
+@cache
+def _trust() -> ssl.SSLContext:
+    """Whom TLS trusts: read once a process, since it takes tens of milliseconds."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 def transport(network: Network, concurrency: int) -> httpx.HTTPTransport:
     """An HTTP/1.1 keep-alive transport over checked addresses; no proxy and nothing else from the environment."""
-    made = httpx.HTTPTransport(trust_env=False)
+    made = httpx.HTTPTransport(verify=_trust(), trust_env=False)
     made._pool.close()
     made._pool = httpcore.ConnectionPool(  # httpx has no parameter for the network backend that httpcore takes
-        ssl_context=httpx.create_ssl_context(trust_env=False),
+        ssl_context=_trust(),
         max_connections=concurrency,
         max_keepalive_connections=concurrency,
         keepalive_expiry=30.0,
