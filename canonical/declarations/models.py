@@ -184,7 +184,7 @@ def _without(notes: Notes, without: Entry | None, fields: Mapping[str, Entry]) -
         if item.text not in fields:
             close = nearest(item.text, fields)
             notes.report(item, f"without[{index}]", one_of(fields), item.shown, close)
-    return [item.text for item in items if item.text in fields]
+    return list(dict.fromkeys(item.text for item in items if item.text in fields))
 
 
 # ---- one field

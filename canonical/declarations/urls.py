@@ -71,4 +71,4 @@ def _kind_of_host(name: str) -> Network | Literal["never", "disguised"] | None:
         return "loopback"
     if isinstance(address, ipaddress.IPv4Address) and address.is_reserved:
         return "never"
-    return "private" if address.is_private else "public"
+    return "public" if address.is_global else "private"

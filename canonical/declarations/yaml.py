@@ -42,6 +42,8 @@ _OTHER_NUMBERS = re.compile(
     re.VERBOSE,
 )
 _BASE_SIXTY = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?\Z")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+"""Control characters and halves of surrogate pairs, which escapes in double quotes can write."""
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t].*)?\Z")
 
 
@@ -263,6 +265,9 @@ class _Builder:
 
     def scalar(self, event: yaml.ScalarEvent, where: str) -> Node:
         text, line = event.value, _line(event)
+        if bad := _UNPRINTABLE.search(text):
+            self.report(event, where, "printable text", f"the character U+{ord(bad[0]):04X}")
+            return Node(self.file, line, "refused")
         if event.style is not None:
             return Node(self.file, line, "text", text)
         if text in ("true", "false"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from canonical.expressions import ExpressionError, compile_expression, compile_for_entity
 from canonical.model import Entity, Field
@@ -133,3 +135,22 @@ def test_a_near_name_is_suggested() -> None:
     with pytest.raises(ExpressionError) as error:
         compile_expression("hass(status)", KINDS)  # type: ignore[arg-type]
     assert error.value.suggestion == "has"
+
+
+WORDS = [
+    "amount", "status", "archived", "a.b", "3", "-1.5", "'x'", "true", "null", "(", ")", "[", "]", "{", "}", ",", "?",
+    ":", "==", "!=", "<", ">=", "&&", "or", "not", "!", "in", "+", "-", "*", "/", "%", ".", "has(", "size(",
+    ".matches(", "changed('status')", "a['b']", "[0]", "b'x'", "r'y'", "0x1", "2u", "//", '"',
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=12))
+@settings(max_examples=200, deadline=None)
+def test_any_text_is_a_condition_or_refused(words: list[str]) -> None:
+    try:
+        expression = compile_expression(" ".join(words), KINDS)  # type: ignore[arg-type]
+    except ExpressionError:
+        return
+    found = FRAME.select(expression.expr.alias("r"))["r"]
+    assert found.dtype == pl.Boolean
+    assert found.null_count() == 0

@@ -39,9 +39,9 @@ def landscape(name: str, defaults: ConnectorDefaults) -> Landscape:
     rows = parse_sheet("mapping.csv", defaults.sheet or b"", "it") if defaults.sheet else []
     written = sorted({(row.entity, row.stream) for row in rows if row.direction == "outbound" and row.entity})
     flows = "".join(
-        f'  f{n}: {{owner: boss, entity: {entity}, to: [{{system: it, stream: {stream}, create: true, when: "{when}"}}]}}\n'
+        f"  f{n}: {{owner: boss, entity: {entity}, to: [{{system: it, stream: {stream}, when: 'true', create: true}}]}}"
+        "\n"
         for n, (entity, stream) in enumerate(written)
-        for when in ["true"]
     )
     main = (
         "timezone: Europe/London\npeople: {boss: {name: B, email: b@example.com}}\n"

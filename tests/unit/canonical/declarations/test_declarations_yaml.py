@@ -67,6 +67,8 @@ def test_the_word_null_may_be_a_key() -> None:
         pytest.param("[a]: b\n", 1, "a list of 1", id="list-as-key"),
         pytest.param(b"a: b\nc: caf\xe9\n", 2, "the byte 0xe9", id="not-utf-8"),
         pytest.param("a: b\nc: \x07\n", 2, "the character U+0007", id="control-character"),
+        pytest.param('a: "\\0"\n', 1, "the character U+0000", id="escaped-nul"),
+        pytest.param('a: "\\ud800"\n', 1, "the character U+D800", id="escaped-half-of-a-pair"),
         pytest.param("a: b\n" * 200_001, None, "1000005 bytes", id="over-1-MB"),
     ],
 )
