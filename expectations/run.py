@@ -168,7 +168,11 @@ def _run_suite(
     definition = ValidationDefinition(name=title, data=rows, suite=gx.suites.add_or_update(suite))
     gx.validation_definitions.add_or_update(definition)
     run = RunIdentifier(run_name=path_safe(run_name), run_time=datetime.now(UTC))
-    return definition.run(result_format={"result_format": "BASIC"}, run_id=run)
+    try:
+        return definition.run(result_format={"result_format": "BASIC"}, run_id=run)
+    finally:
+        # the next batch of this stream has another asset: GX would look for this one's
+        gx.validation_definitions.delete(title)
 
 
 def _document(
