@@ -10,6 +10,7 @@ from typing import Literal
 
 from cronsim import CronSim
 
+from canonical.declarations.models import STANDARD
 from canonical.landscape import Integration, Landscape
 from canonical.mapping.sheet import SheetRow
 from canonical.model import Entity, Field
@@ -64,6 +65,9 @@ def _at(landscape: Landscape, place: str, expected: str, found: str) -> Problem:
     while place not in landscape.places and "." in place:
         place = place.rpartition(".")[0]
     file, line = landscape.places.get(place, ("landscape.yaml", None))
+    if file.startswith(STANDARD):  # a person can act in the file that extends it
+        file, line = landscape.places[".".join(place.split(".")[:2])]
+        expected += f", or without: [{place.split('.')[3]}]"
     where = shown.removeprefix("model.").partition(".")[2] if shown.startswith("model.") else shown
     return Problem(file, line, where or "entity", expected, found)
 

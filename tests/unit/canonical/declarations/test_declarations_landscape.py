@@ -327,6 +327,15 @@ def test_an_entity_that_no_stream_makes(files: dict[str, bytes], read: Read) -> 
     assert ("warning", "entity") in advice(read())
 
 
+def test_a_standard_field_that_nobody_fills_is_told_where_it_can_be_left_out(
+    files: dict[str, bytes], read: Read
+) -> None:
+    change(files, "mappings/crm.csv", "canonical,customer.email,lower", "ignore,-,")
+    found = next(a.problem for a in check(read()) if a.problem.where == "fields.email")
+    assert (found.file, found.line) == (CUSTOMER, 1)
+    assert found.expected == "a sheet row from its system of record crm, or without: [email]"
+
+
 def test_the_longest_run_and_the_hold_count(files: dict[str, bytes], read: Read) -> None:
     change(files, MAIN, "event: true, schedule", "schedule")
     landscape = read()
