@@ -6,7 +6,7 @@ it are kept as they are: SQLAlchemy would take `:word` for a parameter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -96,12 +96,19 @@ def failing_column(check: Check) -> str:
     return name if len(name.encode()) <= 63 else f"{name[:40]} {xxhash.xxh3_64_hexdigest(name.encode())}"
 
 
-def checked_sql(checks: Sequence[Check], native: Sequence[str], candidates: Candidates, shown_column: str) -> str:
-    """What the suite looks at: the columns judged as they are, and for each other check its `failing_column`, which
-    holds the id (`shown_column`) of a row that fails and is empty for every other row."""
+def checked_sql(checks: Sequence[Check], native: Mapping[str, bool], candidates: Candidates, shown_column: str) -> str:
+    """What the suite looks at.
+
+    The columns judged as they are (`native`: column → whether its values may be shown, and are escaped for it), and for
+    each other check its `failing_column`, which holds the id (`shown_column`) of a row that fails and is empty for
+    every other row.
+    """
     judged = _judged(checks, candidates)
     shown = _escaped(f"left({identifier(shown_column)}::text, {MAX_SHOWN_CHARACTERS})")
-    columns = [f"{_escaped(f'{identifier(c)}::text')} AS {identifier(c)}" for c in native]
+    columns = [
+        f"{_escaped(f'{identifier(c)}::text') if is_shown else identifier(c)} AS {identifier(c)}"
+        for c, is_shown in native.items()
+    ]
     columns += [
         f"CASE WHEN {condition} THEN {shown} END AS {identifier(failing_column(check))}"
         for check, condition in zip(checks, judged.fails, strict=True)

@@ -37,8 +37,10 @@ class SuitePlan:
         return self.native + self.computed
 
     @property
-    def native_columns(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(c.columns[0] for c in self.native))
+    def native_columns(self) -> dict[str, bool]:
+        """Column → whether the page may show its values (of `required` there are only empty ones to show)."""
+        shown = {c.columns[0] for c in self.native if c.kind != "required"}
+        return {c.columns[0]: c.columns[0] in shown for c in self.native}
 
 
 def plan_suite(checks: Sequence[Check]) -> SuitePlan:

@@ -59,7 +59,7 @@ def test_the_batch_stands_where_a_predicate_asks_for_it() -> None:
 
 def test_lines_are_read_once_for_all_their_checks() -> None:
     lines = [check(f"c{n}", over="f(lines) AS line(x text)", aggregate=f"bool_and(x <> '{n}')") for n in range(3)]
-    for sql in (counts_sql(lines, BATCH), checked_sql(lines, (), BATCH, "source_id")):
+    for sql in (counts_sql(lines, BATCH), checked_sql(lines, {}, BATCH, "source_id")):
         assert sql.count("f(lines)") == 1
         assert sql.count("bool_and") == 3
 
