@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -144,6 +145,39 @@ def test_without_the_lines_the_list_has_no_opinion(program: Any) -> None:
     mapped = compiled.run(decode([b'{"no":"1","ccy":"GBP"}'], compiled.paths))
     assert mapped.frame["lines"].to_list() == [None]
     assert mapped.absent.to_list() == [["lines"]]
+
+
+def changed(model: Model, **about: Any) -> Any:
+    """The order with another declaration of its lines."""
+    order = model["order"]
+    fields = tuple(dataclasses.replace(f, **about) if f.name == "lines" else f for f in order.fields)
+    return dataclasses.replace(order, fields=fields)
+
+
+def test_a_list_that_is_required_must_have_a_line(sheet: Any, crm: System, model: Model) -> None:
+    order = changed(model, required=True)
+    compiled = compile_inbound(sheet(CHILD), crm, crm.streams["orders"], order, None, model, "UTC")
+    parents = [{"no": "1", "ccy": "GBP"}, {"no": "2", "ccy": "GBP"}, {"no": "3", "ccy": "GBP"}]
+    mapped = with_children(compiled, parents, [(0, {"n": 1}), (2, {"n": "x"})])
+    assert [(row, rule) for row, rule, _ in reasons(mapped)] == [(2, "integer"), (2, "line_key"), (1, "required")]
+
+
+def test_a_list_may_cost_only_itself(sheet: Any, crm: System, model: Model) -> None:
+    order = changed(model, on_bad="field")
+    compiled = compile_inbound(sheet(CHILD), crm, crm.streams["orders"], order, None, model, "UTC")
+    parents = [{"no": "1", "ccy": "GBP"}, {"no": "2", "ccy": "GBP"}]
+    mapped = with_children(compiled, parents, [(0, {"n": 1}), (1, {"n": 1, "qty": "-1"})])
+    assert mapped.frame["lines"].to_list() == ['[{"line":"1"}]', None]
+    assert mapped.absent.to_list() == [[], ["lines"]]
+    assert mapped.problems["fatal"].to_list() == [False]
+
+
+def test_lines_without_a_declared_key_keep_their_order(sheet: Any, crm: System, model: Model) -> None:
+    order = changed(model, key=None)
+    rows = sheet(CHILD.replace("order_lines.n -> order.lines.line", ""))
+    compiled = compile_inbound(rows, crm, crm.streams["orders"], order, None, model, "UTC")
+    mapped = with_children(compiled, [{"no": "1", "ccy": "GBP"}], [(0, {"text": "b"}), (0, {"text": "a"})])
+    assert mapped.frame["lines"].to_list() == ['[{"description":"b"},{"description":"a"}]']
 
 
 @pytest.mark.parametrize(
