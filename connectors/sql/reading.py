@@ -15,7 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import xxhash
-from sqlalchemy import ColumnElement, Connection, Engine, and_, func, literal, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, Integer, and_, func, literal, or_, select
 
 from connectors.protocol import Cursor, Misdeclared, Page, RefusedRecord, SourceRecord
 from connectors.sql.engine import reading
@@ -227,8 +227,11 @@ def _beyond(elements: Sequence[ColumnElement[Any]], values: Sequence[Any]) -> Co
 
 
 def typed(element: ColumnElement[Any], value: Any) -> ColumnElement[Any]:
-    """The value as a parameter of the element's own type: PostgreSQL compares no timestamp with a varchar."""
-    return literal(value, element.type)
+    """The value as a parameter of the element's own type: PostgreSQL compares no timestamp with a varchar.
+
+    Whole numbers go as the widest kind, so that an id too large for its column is no error but no row.
+    """
+    return literal(value, BigInteger() if isinstance(element.type, Integer) else element.type)
 
 
 def _key_position(stream: TableStream, row: Row) -> list[Any]:

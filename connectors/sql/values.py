@@ -234,7 +234,7 @@ def bind(kind: Kind, text: Any, dialect: str) -> Any:
         return text
     try:
         if kind == "integer":
-            return int(text)
+            return _widest(int(text))
         if kind == "decimal":
             return text if dialect == "sqlite" else Decimal(text)
         if kind == "boolean":
@@ -249,6 +249,12 @@ def bind(kind: Kind, text: Any, dialect: str) -> Any:
         "time": time.fromisoformat,
     }
     return parsers[kind](text) if kind in parsers else text
+
+
+def _widest(number: int) -> int:
+    if not -(2**63) <= number < 2**63:
+        raise ValueError("wider than any column of whole numbers")
+    return number
 
 
 def bind_written(column: str, kind: Kind, length: int | None, value: Any, dialect: str) -> Any:
