@@ -77,7 +77,8 @@ def match(
         .alias("node")
     )
     judged, separate = _answered(_judge(rows, rules), rows, answers)
-    edges = _edges(judged, rows, rules)
+    # Two that a person told apart may still meet through others; their own likeness is no reason any more.
+    edges = _edges(judged, rows, rules).join(separate, on=["x", "y"], how="anti", maintain_order="left")
     placed = place(rows, edges, separate, rules)
     asked = _ask(rows, edges, placed, separate)
     return _assemble(rows, edges, placed, asked)
@@ -95,7 +96,7 @@ def _answered(
     judged: pl.DataFrame, rows: pl.DataFrame, answers: pl.DataFrame | None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The judged pairs with people's answers over them, and the pairs of nodes (x < y) that people told apart."""
-    judged = judged.select("a", "b", "verdict", "score", "because", pl.lit(False).alias("answered"))
+    judged = judged.select("a", "b", "verdict", "score", "because", "objected", pl.lit(False).alias("answered"))
     by_key = rows.select("key", "i", "node")
     nothing = pl.DataFrame(schema={"x": pl.UInt32, "y": pl.UInt32})
     if answers is None or answers.is_empty():
@@ -113,6 +114,7 @@ def _answered(
         "verdict",
         pl.lit(1.0).alias("score"),
         pl.lit("a person said that they are one").alias("because"),
+        pl.lit(False).alias("objected"),
         pl.lit(True).alias("answered"),
     )
     apart = said.filter(pl.col("verdict") == "separate").select("x", "y").unique()
@@ -120,7 +122,8 @@ def _answered(
 
 
 def _edges(judged: pl.DataFrame, rows: pl.DataFrame, rules: MatchRules) -> pl.DataFrame:
-    """Judged pairs between nodes, the best of each verdict: (x, y, i, other, verdict, score, because, answered, sure).
+    """Judged pairs between nodes, the best of each verdict: (x, y, i, other, verdict, score, because, answered, sure,
+    objected).
 
     A node is a new record, or a golden record with all its known ones; x < y, so y is always new. `sure` says that a
     `different_if` column positively agrees. A link to a golden record of which *another* record objects is a question.
@@ -142,15 +145,16 @@ def _edges(judged: pl.DataFrame, rows: pl.DataFrame, rules: MatchRules) -> pl.Da
     demoted = (pl.col("verdict") == "link") & objects & ~pl.col("answered")
     edges = edges.with_columns(
         agrees.alias("sure"),
+        pl.col("objected") | demoted,
         pl.when(demoted).then(pl.lit("ask")).otherwise("verdict").alias("verdict"),
         pl.when(demoted)
         .then(pl.concat_str("because", pl.lit(", but another record of that golden record differs")))
         .otherwise("because")
         .alias("because"),
     )
-    edges = edges.sort("answered", "score", "a", descending=[True, True, False])
+    edges = edges.sort("answered", "score", "a", "y", descending=[True, True, False, False])
     return edges.group_by("x", "y", "verdict", maintain_order=True).agg(
-        pl.col("a").first(), pl.col("score", "because").first(), pl.col("answered", "sure").any()
+        pl.col("a").first(), pl.col("score", "because").first(), pl.col("answered", "sure", "objected").any()
     )
 
 
@@ -179,12 +183,17 @@ def _ask(rows: pl.DataFrame, edges: pl.DataFrame, placed: pl.DataFrame, separate
     flip = pl.col("ky") | (~pl.col("kx") & (pl.col("fx") > pl.col("fy")))
     doubts = doubts.select(
         pl.when(flip).then("fx").otherwise("fy").alias("group"),
+        pl.when(flip).then("x").otherwise("y").alias("of"),
         pl.when(flip).then("y").otherwise("x").alias("x"),
         pl.when(flip).then("y").otherwise("a").alias("a"),
         "score",
         "because",
     )
-    return is_open.join(doubts, on="group").select("i", "x", "a", "score", "because")
+    found = is_open.join(doubts, on="group").with_columns((pl.col("i") == pl.col("of")).alias("own"))
+    others = pl.concat_str(pl.lit("one with a record in doubt: "), "because")
+    found = found.with_columns(pl.when("own").then("because").otherwise(others).alias("because"))
+    found = found.sort("i", "own", "score", "a", "of", descending=[False, True, True, False, False])
+    return found.select("i", "x", "a", "score", "because")
 
 
 def _assemble(rows: pl.DataFrame, edges: pl.DataFrame, placed: pl.DataFrame, asked: pl.DataFrame) -> Matched:

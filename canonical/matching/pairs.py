@@ -90,7 +90,7 @@ def compare(pairs: pl.DataFrame, rows: pl.DataFrame, rules: MatchRules) -> pl.Da
         (rows[f"={c}"].gather(a) == rows[f"={c}"].gather(b)).alias(f"same:{c}") for c in columns
     )
     result = result.with_columns(
-        _grade(rows["words"].gather(a), rows["words"].gather(b)), _lookalikes(rows, a, b, columns)
+        grade_names(rows["words"].gather(a), rows["words"].gather(b)), _lookalikes(rows, a, b, columns)
     )
     popular = {c: _is_popular(rows, c, a) for c in columns if c in (*rules.strong, *rules.shared)}
     result = result.with_columns(flag.alias(f"popular:{c}") for c, flag in popular.items())
@@ -158,7 +158,7 @@ def _lookalikes(rows: pl.DataFrame, a: pl.Series, b: pl.Series, columns: list[st
     return flag.alias("lookalike")
 
 
-def _grade(a: pl.Series, b: pl.Series) -> pl.Series:
+def grade_names(a: pl.Series, b: pl.Series) -> pl.Series:
     """How alike two columns of names are: equal | variant | part | similar | weak | different; null: one is empty.
 
     A name is judged by its words: those that both have are set aside, so that a long common part cannot hide that the

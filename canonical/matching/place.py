@@ -20,11 +20,14 @@ def place(rows: pl.DataFrame, edges: pl.DataFrame, separate: pl.DataFrame, rules
     why, against    for ask: what is wrong with where its links lead, and the row it is to be compared with
 
     A component of links is believed when it touches at most one golden record, has at most `MOST_TOGETHER` records, and
-    no two of its records are told apart by `different_if` or by a person. In any other, only what is certain by itself
-    is kept; the rest is asked. Nothing ever merges two golden records.
+    no two of its records are told apart by `different_if`, by a person, or by an objection to the identifier that they
+    share. In any other, only what is certain by itself is kept; the rest is asked. Nothing ever merges two golden
+    records.
     """
     links = edges.filter(pl.col("verdict") == "link")
-    members = _with_component(rows, links, separate, rules)
+    answered = links.filter(pl.col("answered")).select("x", "y")
+    objections = edges.filter(pl.col("objected")).join(answered, on=["x", "y"], how="anti")
+    members = _with_component(rows, links, separate, objections, rules)
     new = pl.col("canonical_id").is_null()
     sound = members.filter(new & pl.col("sound"))
     easy = sound.select(
@@ -40,13 +43,14 @@ def place(rows: pl.DataFrame, edges: pl.DataFrame, separate: pl.DataFrame, rules
     return pl.concat([easy, _untangle(knotted, links, rules, rows.height)])
 
 
-def _with_component(rows: pl.DataFrame, links: pl.DataFrame, separate: pl.DataFrame, rules: MatchRules) -> pl.DataFrame:
+def _with_component(
+    rows: pl.DataFrame, links: pl.DataFrame, separate: pl.DataFrame, objections: pl.DataFrame, rules: MatchRules
+) -> pl.DataFrame:
     """Rows with what is known of their component: label, first (best new row), golden (its one golden node), `why` it
     is not to be believed, and whether it is `sound`."""
     label = _components(rows.height, links["x"], links["y"])
     members = rows.with_columns(pl.Series("label", label).gather(rows["node"]).alias("label"))
-    told = separate.with_columns(pl.Series("label", label).gather(separate[s]).alias(f"l{s}") for s in ("x", "y"))
-    torn = told.filter(pl.col("lx") == pl.col("ly"))["lx"].unique()
+    torn, objected = (_inside(pairs, label) for pairs in (separate, objections))
     is_golden = pl.col("canonical_id").is_not_null()
     one = members.group_by("label").agg(
         pl.len().alias("records"),
@@ -65,6 +69,9 @@ def _with_component(rows: pl.DataFrame, links: pl.DataFrame, separate: pl.DataFr
         pl.when(pl.col("label").is_in(torn.implode())).then(
             pl.lit("links to a record that a person told it apart from")
         ),
+        pl.when(pl.col("label").is_in(objected.implode())).then(
+            pl.lit("links through others to a record with which its identifier clashes")
+        ),
         pl.when(pl.col("records") > MOST_TOGETHER).then(pl.format("{} records link together", "records")),
     )
     one = one.with_columns(
@@ -73,6 +80,13 @@ def _with_component(rows: pl.DataFrame, links: pl.DataFrame, separate: pl.DataFr
     )
     one = one.with_columns(pl.col("why").is_null().alias("sound"))
     return members.join(one, on="label", how="left", maintain_order="left").filter(pl.col("first").is_not_null())
+
+
+def _inside(pairs: pl.DataFrame, label: np.ndarray[tuple[int], np.dtype[np.int32]]) -> pl.Series:
+    """The components that hold both sides of one of the pairs (x, y)."""
+    of = pl.Series("label", label)
+    x, y = of.gather(pairs["x"]), of.gather(pairs["y"])
+    return x.filter(x == y).unique()
 
 
 def _components(n: int, x: pl.Series, y: pl.Series) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
@@ -146,16 +160,12 @@ def _founded(rest: pl.DataFrame, links: pl.DataFrame, rules: MatchRules, rows: i
 
 def _questions(left: pl.DataFrame, knotted: pl.DataFrame, settled: pl.DataFrame, links: pl.DataFrame) -> pl.DataFrame:
     """The rows for what is asked: against a neighbour that has a home, else against the best home of the component."""
-    homes = pl.concat([knotted.filter(pl.col("canonical_id").is_not_null()).select("i"), settled.select("i")]).join(
-        knotted.select("i", "label", "node"), on="i"
-    )
-    both = [
-        links.select(pl.col("x").alias("i"), pl.col("y").alias("node")),
-        links.select(pl.col("y").alias("i"), pl.col("x").alias("node")),
-    ]
-    near = pl.concat(both).join(homes.select("node", pl.col("i").alias("home")), on="node")
-    near = near.group_by("i").agg(pl.col("home").min())
-    far = homes.group_by("label").agg(pl.col("i").min().alias("far"))
+    golden = knotted.filter(pl.col("canonical_id").is_not_null()).select("i", pl.col("i").alias("home"))
+    homes = pl.concat([golden, settled.select("i", pl.col("final").alias("home"))])
+    homes = homes.join(knotted.select("i", "label", "node"), on="i")
+    both = [links.select(pl.col(s).alias("i"), pl.col(o).alias("node")) for s, o in (("x", "y"), ("y", "x"))]
+    near = pl.concat(both).join(homes.select("node", "home"), on="node").group_by("i").agg(pl.col("home").min())
+    far = homes.group_by("label").agg(pl.col("home").min().alias("far"))
     rows = left.join(near, on="i", how="left").join(far, on="label", how="left")
     return rows.select(
         "i",

@@ -18,15 +18,15 @@ _SAID = {
 
 
 def judge(compared: pl.DataFrame, rules: MatchRules) -> pl.DataFrame:
-    """Add `verdict` (link | ask | null) and `because` to what `pairs.compare` found.
+    """Add `verdict` (link | ask | null), `objected` and `because` to what `pairs.compare` found.
 
     unique    links alone, unless another unique or a `different_if` column differs, or the names are clearly different
     strong    links with a near name (one that is only part of the other needs one more equal field), or, where a name
               is missing, with one more equal field
     alike     links from `link_above` up only when the names are equal, at least two independent fields besides agree
               and nothing contradicts; from `ask_above` up it asks
-    An objection turns a link by identifier into a question. A pair that `different_if` tells apart is not even asked
-    for being alike. Look-alike e-mail domains never link.
+    An objection turns a link by identifier into a question (`objected`), also for whoever would bring the two together.
+    A pair that `different_if` tells apart is not even asked for being alike. Look-alike e-mail domains never link.
     """
     nobody = pl.lit(False)
     unique = pl.any_horizontal(nobody, *(_same(c) for c in rules.unique))
@@ -56,9 +56,11 @@ def judge(compared: pl.DataFrame, rules: MatchRules) -> pl.DataFrame:
         .when(pl.col("score") >= rules.ask_above)
         .then(ask)
     )
+    objected = (unique | strong) & (apart | unlike | other | pl.col("lookalike"))
     by_identifier = (unique | strong) & (verdict == "link").fill_null(False)
     return compared.with_columns(
         verdict.alias("verdict"),
+        objected.alias("objected"),
         pl.when(by_identifier).then(1.0).otherwise("score").alias("score"),
         _because(rules).alias("because"),
     )

@@ -59,7 +59,7 @@ def test_the_key_of_an_update_follows_version_payload_and_operation() -> None:
 
 def test_a_write_hash_covers_every_part_and_a_set_hash_no_order() -> None:
     whole = ("customer", "acc", "contacts", "cus_1", "update", "{}")
-    changed = [whole[:i] + (whole[i] + "x",) + whole[i + 1 :] for i in range(len(whole))]
+    changed = [(*whole[:i], whole[i] + "x", *whole[i + 1 :]) for i in range(len(whole))]
     hashes = {keys.write_hash(*parts) for parts in [whole, *changed]}
     assert len(hashes) == len(whole) + 1
     assert keys.set_hash(["a", "b"]) == keys.set_hash(["b", "a"]) != keys.set_hash(["ab"])

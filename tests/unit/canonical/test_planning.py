@@ -1,4 +1,4 @@
-"""What a target is told: create, update, archive, adopt, nothing, or a finding; and that a plan carried out is empty."""
+"""What a target is told: create, update, archive, adopt, nothing or a finding; a plan carried out leaves nothing."""
 
 from __future__ import annotations
 
