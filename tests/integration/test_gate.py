@@ -381,6 +381,11 @@ def test_a_batch_without_rows_passes(store: Any, validate: Any, tmp_path: Path) 
     assert (verdict.success, verdict.total, verdict.failing) == (True, 0, ())
 
 
+def test_one_batch_after_another_of_the_same_stream(store: Any, validate: Any) -> None:
+    store([row(1), row(2, status="lost", batch_id=8)])
+    assert [validate(batch_id=n).failing_rows for n in (7, 8, 7)] == [0, 1, 0]
+
+
 def test_an_unreachable_database_is_said_plainly(validate: Any) -> None:
     with pytest.raises(GateError, match="cannot be reached"):
         run_batch(
