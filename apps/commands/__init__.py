@@ -1,0 +1,1 @@
+"""The commands, a module for each group; `register(app)` of each puts its commands on the root."""

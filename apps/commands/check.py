@@ -1,0 +1,154 @@
+"""`concord check`: whether what is declared holds together, and whether the systems are as it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from apps import session
+from apps.commands.systems import Answer, ask, show_answers
+from apps.exits import DATABASE, REFUSED, SYSTEM
+from apps.options import Json
+from apps.screen import count, emit, say, show, then
+
+if TYPE_CHECKING:
+    from canonical.declarations.advice import Advice
+    from canonical.landscape import Landscape
+
+
+def register(root: typer.Typer) -> None:
+    root.command("check", rich_help_panel="Declare")(check)
+
+
+def check(
+    context: typer.Context,
+    offline: Annotated[bool, typer.Option("--offline", help="Read the declarations only; ask no system.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Read every declaration, compile every mapping, suite and model; then ask the database and every system."""
+    here = session.of(context)
+    landscape = here.landscape()
+    compiled = compile_all(landscape)
+    database: str | None = None
+    answers: list[Answer] = []
+    runs: Mapping[str, float] = {}
+    if not offline:
+        if not as_json:
+            say(f"asking the database and {count(len(landscape.active_systems), 'system')}", style="dim")
+        database, answers, runs = _online(here)
+    advice = _advice(landscape, runs)
+    if as_json:
+        emit(_as_dict(landscape, compiled, advice, database, answers, offline=offline))
+    else:
+        _print(landscape, compiled, advice, database, answers, offline=offline)
+    raise typer.Exit(_code(advice, database, answers))
+
+
+def compile_all(landscape: Landscape) -> dict[str, int]:
+    """Compiles what a sync would compile; gives how many of each. Raises Refused.
+
+    Programs are compiled when the landscape is read, all problems at once; here the checks and tables follow."""
+    from canonical.checks import checks_for
+    from canonical.mapping.program import compile_inbound
+    from staging.entity_tables import entity_tables
+
+    suites = 0
+    inbound = 0
+    for system in landscape.active_systems.values():
+        for stream in system.streams.values():
+            for made in stream.makes:
+                entity = landscape.model[made.entity]
+                zone = system.timezone or landscape.timezone
+                program = compile_inbound(landscape.sheet, system, stream, entity, made.when, landscape.model, zone)
+                inbound += 1
+                suites += bool(checks_for(entity, landscape.rules.get(entity.name), mapped=program.columns))
+    tables = entity_tables(landscape.model)
+    targets = sum(len(i.to) for i in landscape.integrations.values())
+    return {
+        "systems": len(landscape.systems),
+        "integrations": len(landscape.integrations),
+        "entities": len(tables),
+        "sheet_rows": len(landscape.sheet),
+        "mappings_in": inbound,
+        "mappings_out": targets,
+        "suites": suites,
+    }
+
+
+def _online(here: session.Session) -> tuple[str | None, list[Answer], Mapping[str, float]]:
+    """The database's trouble (None: fine), what each system answered, and how long syncs took."""
+    from apps.exits import Stop
+    from staging import reports
+    from staging.errors import DatabaseTrouble
+
+    try:
+        with here.world(is_model_needed=False) as world:
+            answers = ask(world, list(world.landscape.active_systems))
+            with world.transaction() as conn:
+                runs = reports.longest_runs(conn)
+            changes = session.model_changes(world.landscape)
+        told = f"the model is not applied ({count(len(changes), 'change')}): concord model apply" if changes else None
+        return told, answers, runs
+    except (DatabaseTrouble, Stop) as trouble:
+        return str(trouble), [], {}
+
+
+def _advice(landscape: Landscape, runs: Mapping[str, float]) -> list[Advice]:
+    from canonical.declarations import advice
+
+    return advice.check(landscape, runs)
+
+
+def _code(advice: list[Advice], database: str | None, answers: list[Answer]) -> int:
+    if any(a.severity == "error" for a in advice):
+        return REFUSED
+    if database:
+        return DATABASE
+    return SYSTEM if any(not a.is_fine for a in answers) else 0
+
+
+def _as_dict(
+    landscape: Landscape,
+    compiled: dict[str, int],
+    advice: list[Advice],
+    database: str | None,
+    answers: list[Answer],
+    *,
+    offline: bool,
+) -> dict[str, Any]:
+    return {
+        "landscape": landscape.name,
+        "digest": landscape.digest,
+        "compiled": compiled,
+        "advice": [{"severity": a.severity, **a.problem.as_dict()} for a in advice],
+        "offline": offline,
+        "database": None if offline else {"is_fine": database is None, "trouble": database},
+        "systems": [a.as_dict() for a in answers],
+    }
+
+
+def _print(
+    landscape: Landscape,
+    compiled: dict[str, int],
+    advice: list[Advice],
+    database: str | None,
+    answers: list[Answer],
+    *,
+    offline: bool,
+) -> None:
+    show(
+        f"{landscape.name}: {compiled['systems']} systems, {compiled['entities']} entities, {compiled['integrations']}"
+        f" integrations; {compiled['sheet_rows']} sheet rows compile into {compiled['mappings_in']} mappings in and"
+        f" {compiled['mappings_out']} out, {compiled['suites']} suites",
+    )
+    for each in advice:
+        show(str(each), style="red" if each.severity == "error" else "yellow")
+    if not offline:
+        show(f"database: {database or 'fine'}", style="red" if database else None)
+        show_answers(answers)
+    code = _code(advice, database, answers)
+    if code == 0:
+        show("everything holds together" + (" (no system was asked)" if offline else ""), style="green")
+        then("see what a sync would do: concord plan", "do it: concord sync")

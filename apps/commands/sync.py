@@ -1,0 +1,159 @@
+"""`concord sync`, `plan` and `deliver`: the work itself, looked at beforehand, done, or only its last step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from apps import session
+from apps.exits import NEEDS_A_PERSON
+from apps.options import Json
+from apps.screen import Clock, count, emit, heading, reading, show, table, then
+
+if TYPE_CHECKING:
+    from tasks.sync import Summary
+    from tasks.world import World
+
+Which = Annotated[str, typer.Argument(metavar="[INTEGRATION|all]", help="One integration, or all of them.")]
+
+
+def register(root: typer.Typer) -> None:
+    root.command("sync", rich_help_panel="Work")(sync)
+    root.command("deliver", rich_help_panel="Work")(deliver)
+
+
+def sync(
+    context: typer.Context,
+    name: Which = "all",
+    full: Annotated[bool, typer.Option("--full", help="Read every record, not only what changed.")] = False,
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=1, max=1_000_000, help="Read at most so many records of each stream.")
+    ] = None,
+    without_prefect: Annotated[
+        bool, typer.Option("--without-prefect", help="Run the steps here, without a flow run in Prefect.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Read, check, resolve, plan and write: bring the systems of one integration, or of all, into agreement.
+
+    Exit code 1 if a stream could not be read, a batch was stopped or a target refused a write: the rest is done."""
+    clock = Clock(silent=as_json)
+    with session.of(context).world() as world:
+        names = session.integrations(world, name)
+        mode = "full" if full else "incremental"
+        clock.say(f"sync of {', '.join(names)} ({mode})")
+        summary = run_plainly(world, name, mode=mode, sample=sample, silent=as_json)
+        found = {**summary.as_dict(), "seconds": round(clock.seconds, 1)}
+    if as_json:
+        emit(found)
+    else:
+        print_summary(found)
+    raise typer.Exit(NEEDS_A_PERSON if found["trouble"] or found["rejected"] else 0)
+
+
+def run_plainly(world: World, name: str, *, mode: str, sample: int | None, silent: bool) -> Summary:
+    """A sync in this process, step after step."""
+    from staging.home import concord_home
+    from tasks import sync as syncs
+
+    sync_id = syncs.begin(world, name, mode)
+    with reading(silent=silent) as progress:
+        steps = syncs.PlainSteps(world, sync_id, concord_home() / "docs", progress)
+        return syncs.sync(
+            world, name, steps, sync_id=sync_id, mode="full" if mode == "full" else "incremental", sample=sample
+        )
+
+
+def print_summary(found: Mapping[str, Any]) -> None:
+    """What a sync did: per system, per target, what waits for a person, what to type next."""
+    read = found["systems"]
+    if read:
+        heading("read")
+        names = ("received", "new", "changed", "unchanged", "deleted", "quarantined")
+        table(
+            ("system/stream", *(f"#{'read' if n == 'received' else n}" for n in names)),
+            [(place, *(int(counts.get(n, 0)) for n in names)) for place, counts in read.items()],
+        )
+    targets = found["targets"]
+    if targets:
+        heading("written")
+        names = ("created", "updated", "archived", "deleted", "held", "waiting")
+        table(
+            ("target", *(f"#{n}" for n in names)),
+            [(place, *(int(counts.get(n, 0)) for n in names)) for place, counts in sorted(targets.items())],
+        )
+    heading("outcome")
+    show(
+        f"{count(found['target_writes'], 'write')} to targets, {count(found['golden_versions'], 'new golden version')},"
+        f" in {count(found['rounds'], 'round')} and {found['seconds']:.0f} s (sync {found['sync_id']})"
+    )
+    _print_trouble(found)
+    _print_waiting(found)
+    for name, what in (("flow_run_url", "this run in Prefect"), ("docs", "what was validated (Data Docs)")):
+        if found.get(name):
+            show(f"{what}: {found[name]}")
+
+
+def _print_trouble(found: Mapping[str, Any]) -> None:
+    for trouble in found["trouble"]:
+        place = f"{trouble['system']}/{trouble['stream']}".rstrip("/")
+        show(f"! {place}: {trouble['step']} stopped: {trouble['kind']}: {trouble['cause']}", style="red")
+    if found["trouble"]:
+        show("  the others went on; what was read of these stays, and the next sync goes on from there")
+        then("ask every system: concord systems check")
+    if found["rejected"]:
+        show(f"! {count(found['rejected'], 'write')} refused by its target for good", style="red")
+        then("concord dead-letters list")
+
+
+def _print_waiting(found: Mapping[str, Any]) -> None:
+    waits = (
+        (found["quarantined"], "record failed a rule in this run", "records failed a rule in this run", "quarantine"),
+        (found["reviews"], "possible match waits for an answer", "possible matches wait for an answer", "reviews"),
+        (found["held"], "write is held", "writes are held", "holds"),
+        (found["findings"], "finding is open", "findings are open", "findings"),
+    )
+    for number, one, many, command in waits:
+        if number:
+            show(f"{count(number, one, many)}: concord {command} list")
+    if found["waiting"]:
+        show(f"{count(found['waiting'], 'write waits', 'writes wait')} for a record to exist in the target first")
+    then("who has to do what: concord status")
+
+
+def deliver(context: typer.Context, name: Which = "all", as_json: Json = False) -> None:
+    """Send what is ready to be sent, and nothing else: after an approval, or when a target is up again."""
+    from dataclasses import asdict
+
+    from tasks.deliver import deliver as send
+
+    clock = Clock(silent=as_json)
+    with session.of(context).world() as world:
+        names = session.integrations(world, name)
+        clock.say(f"delivering what is ready for {', '.join(names)}")
+        done = send(world, names)
+    if as_json:
+        emit({**asdict(done), "writes": done.writes, "seconds": round(clock.seconds, 1)})
+    else:
+        _print_delivered(done)
+    raise typer.Exit(NEEDS_A_PERSON if done.troubled or done.rejected else 0)
+
+
+def _print_delivered(done: Any) -> None:
+    if done.done:
+        ops = ("create", "update", "archive", "delete")
+        rows = [(place, *(int(counts.get(op, 0)) for op in ops)) for place, counts in sorted(done.done.items())]
+        table(("target", "#created", "#updated", "#archived", "#deleted"), rows)
+    show(f"{count(done.writes, 'write')} delivered" if done.writes else "nothing was ready to be sent")
+    if done.retried:
+        show(f"{count(done.retried, 'write')} will be tried again later")
+    if done.unknown:
+        show(f"{count(done.unknown, 'write')} without an answer: looked up before anything is sent again")
+    for system, cause in done.troubled.items():
+        show(f"! {system}: {cause}; its writes wait", style="red")
+        then(f"concord systems check {system}")
+    if done.rejected:
+        show(f"! {count(done.rejected, 'write')} refused for good", style="red")
+        then("concord dead-letters list")

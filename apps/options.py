@@ -1,0 +1,43 @@
+"""Options that several commands share, written once."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+By = Annotated[str, typer.Option("--by", help="Your role, as declared under people: in landscape.yaml.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the decision.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Show at most this many.")]
+Since = Annotated[
+    str | None, typer.Option("--since", help="Only what began since then: 2h, 3d, 2026-08-01, 2026-08-01T06:00.")
+]
+AllStates = Annotated[bool, typer.Option("--all", help="Closed ones too.")]
+
+_AGO = re.compile(r"(\d{1,6})\s*(s|m|min|h|d|w)\Z")
+_UNIT = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def moment(text: str | None, name: str = "--since") -> datetime | None:
+    """A time from the past as a person types it. Raises typer.BadParameter."""
+    if text is None:
+        return None
+    now = datetime.now(UTC)
+    if ago := _AGO.match(text.strip()):
+        found = now - timedelta(**{_UNIT[ago[2]]: int(ago[1])})
+    else:
+        try:
+            found = datetime.fromisoformat(text.strip())
+        except ValueError:
+            raise typer.BadParameter(f"{name}: expected 2h, 3d or a date like 2026-08-01, found {text!r}") from None
+        found = found if found.tzinfo else found.astimezone()
+    if found > now:
+        raise typer.BadParameter(f"{name}: {text} lies in the future")
+    if found < OLDEST:
+        raise typer.BadParameter(f"{name}: expected a time after {OLDEST:%Y-%m-%d}, found {text!r}")
+    return found

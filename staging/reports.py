@@ -1,0 +1,167 @@
+"""What people ask of our database: read-only, in the words of the commands. Nothing here changes a row.
+
+Long questions are named queries in `staging/queries/*.sql`, each with a comment on its purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Connection, text
+
+Row = dict[str, Any]
+Queue = Literal["quarantine", "dead_letter", "review", "hold", "finding", "incident"]
+QUEUES: tuple[Queue, ...] = ("quarantine", "review", "hold", "finding", "dead_letter", "incident")
+_HERE = Path(__file__).parent / "queries"
+
+
+@cache
+def _query(name: str) -> str:
+    return (_HERE / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _rows(conn: Connection, sql: str, values: Mapping[str, Any] | None = None) -> list[Row]:
+    return [dict(r) for r in conn.execute(text(sql), dict(values or {})).mappings()]
+
+
+# ------------------------------------------------------------------------------------------------------------ status
+
+
+def last_syncs(conn: Connection, integrations: Sequence[str]) -> dict[str, Row]:
+    """Integration → its last sync (alone or as part of `all`), and when it last ended well."""
+    found = _rows(conn, _query("last_syncs"), {"names": list(integrations)})
+    return {str(r["integration"]): r for r in found}
+
+
+def outbox_waits(conn: Connection) -> list[Row]:
+    """Writes that are not settled: system, stream, state, count, oldest_seconds, reason (one of them)."""
+    return _rows(
+        conn,
+        "select system, stream, state, count(*) as count,"
+        " extract(epoch from now() - min(created_at))::bigint as oldest_seconds, min(reason) as reason from ops.outbox"
+        " where state in ('planned', 'ready', 'waiting', 'held', 'inflight', 'unknown') group by 1, 2, 3"
+        " order by 1, 2, 3",
+    )
+
+
+def open_queues(conn: Connection) -> list[Row]:
+    """What waits for whom: queue, owner, count, oldest_seconds."""
+    return _rows(conn, _query("open_queues"))
+
+
+def pauses(conn: Connection) -> list[Row]:
+    """What is paused: what, by, reason, at."""
+    return _rows(conn, "select what, by, reason, at from ops.pause order by what")
+
+
+def incidents(conn: Connection) -> list[Row]:
+    """Open incidents, the oldest first."""
+    return _rows(
+        conn,
+        "select id, kind, integration, system, owner, cause, unaffected, next_step, times, opened_at, last_seen_at"
+        " from ops.incident where state = 'open' order by opened_at",
+    )
+
+
+def longest_runs(conn: Connection, syncs: int = 50) -> dict[str, float]:
+    """Integration → seconds of the longest of its last complete syncs."""
+    found = _rows(
+        conn,
+        "select integration, max(seconds)::float8 as seconds from (select integration,"
+        " extract(epoch from ended_at - started_at) as seconds, row_number() over (partition by integration"
+        " order by id desc) as n from ops.sync where state = 'complete') s where n <= :syncs group by 1",
+        {"syncs": syncs},
+    )
+    return {str(r["integration"]): float(r["seconds"]) for r in found}
+
+
+# ------------------------------------------------------------------------------------------------------------ queues
+
+
+def queue(
+    conn: Connection,
+    name: Queue,
+    *,
+    is_all: bool = False,
+    since: datetime | None = None,
+    limit: int = 50,
+    filters: Mapping[str, str] | None = None,
+) -> tuple[list[Row], int]:
+    """Entries of a queue, the oldest first, and how many there are in all. `filters`: column → exact value."""
+    conditions = [] if is_all else ["q.state = 'open'"]
+    conditions += ["q.opened_at >= :since"] if since else []
+    conditions += [f"q.{column} = :{column}" for column in filters or {}]
+    where = f" where {' and '.join(conditions)}" if conditions else ""
+    values = {**(filters or {}), **({"since": since} if since else {})}
+    total = int(conn.execute(text(f"select count(*) from ops.{name} q{where}"), values).scalar_one())
+    rows = _rows(
+        conn, f"{_queue_select(name)}{where} order by q.opened_at, q.id limit :limit", {**values, "limit": limit}
+    )
+    return rows, total
+
+
+def entry(conn: Connection, name: Queue, entry_id: int) -> Row | None:
+    """One entry of a queue, whatever its state."""
+    found = _rows(conn, f"{_queue_select(name)} where q.id = :id", {"id": entry_id})
+    return found[0] if found else None
+
+
+def _queue_select(name: Queue) -> str:
+    """Every column but the record's own bytes, with the age; a dead letter brings its write."""
+    seconds = "extract(epoch from coalesce(q.closed_at, now()) - q.opened_at)::bigint as age_seconds"
+    if name == "dead_letter":
+        return (
+            f"select q.*, {seconds}, o.integration, o.entity, o.canonical_id, o.op, o.source_id, o.fields, o.because,"
+            " o.attempts from ops.dead_letter q left join ops.outbox o on o.id = q.outbox_id"
+        )
+    if name == "hold":
+        waiting = "(select count(*) from ops.outbox o where o.hold_id = q.id and o.state = 'held') as waiting"
+        return f"select q.*, {seconds}, {waiting} from ops.hold q"
+    return f"select q.*, {seconds} from ops.{name} q"
+
+
+def payload(conn: Connection, raw_id: int) -> str | None:
+    """A landed record's bytes, as text."""
+    found: str | None = conn.execute(
+        text("select payload from landing.raw_record where id = :id"), {"id": raw_id}
+    ).scalar_one_or_none()
+    return found
+
+
+def sample_payloads(conn: Connection, system: str, stream: str, limit: int = 1_000) -> list[bytes]:
+    """The latest landed versions of a stream's live records."""
+    found = conn.execute(
+        text(
+            "select r.payload from landing.raw_record r where r.system = :system and r.stream = :stream"
+            " and not r.deleted order by r.id desc limit :limit"
+        ),
+        {"system": system, "stream": stream, "limit": limit},
+    )
+    return [str(p).encode() for p in found.scalars()]
+
+
+# ------------------------------------------------------------------------------------------------------- one record
+
+
+def writes_of(conn: Connection, entity: str, canonical_id: str) -> list[Row]:
+    """Every write that a golden record caused, in order."""
+    return _rows(conn, _query("writes_of"), {"entity": entity, "id": canonical_id})
+
+
+def attempts_of(conn: Connection, outbox_ids: Sequence[int]) -> list[Row]:
+    """Every try of these writes, in order."""
+    return _rows(
+        conn,
+        "select outbox_id, number, outcome, status, field, reason, started_at, ended_at from ops.attempt"
+        " where outbox_id = any(:ids) order by outbox_id, id",
+        {"ids": list(outbox_ids)},
+    )
+
+
+def open_entries_of(conn: Connection, entity: str, canonical_id: str) -> list[Row]:
+    """What waits for a person about a golden record and its source records: queue, id, opened_at, owner, what."""
+    return _rows(conn, _query("open_entries_of"), {"entity": entity, "id": canonical_id})

@@ -1,0 +1,29 @@
+"""What the database says in the middle of the work, as a `DatabaseTrouble` with a plain reason."""
+
+from __future__ import annotations
+
+from psycopg import errors as pg
+from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
+
+from staging.errors import DatabaseTrouble, DatabaseUnavailable, SchemaMissing
+
+
+def as_trouble(error: BaseException) -> DatabaseTrouble | None:
+    """The trouble that an error tells of; None where it is a fault of ours, or no matter of the database."""
+    if isinstance(error, TimeoutError):
+        return DatabaseUnavailable("no connection to the database became free in time")
+    if not isinstance(error, DBAPIError) or error.orig is None:
+        return None
+    cause = error.orig
+    said = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    if isinstance(cause, pg.UndefinedTable | pg.InvalidSchemaName):
+        return SchemaMissing(f"{said}: run `concord db upgrade`, then `concord model apply`")
+    if isinstance(cause, pg.ReadOnlySqlTransaction):
+        return DatabaseUnavailable(f"the database is read-only: {said}")
+    if isinstance(cause, pg.InsufficientPrivilege):
+        return DatabaseUnavailable(f"the database does not let us: {said}")
+    if isinstance(cause, pg.DiskFull | pg.OutOfMemory):
+        return DatabaseUnavailable(f"the database server has no room left: {said}; nothing is half done")
+    if isinstance(error, OperationalError) or error.connection_invalidated:
+        return DatabaseUnavailable(f"the database went away: {said}; what was committed stays, run it again")
+    return None
