@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -80,6 +81,31 @@ def supersede(conn: Connection, outbox_ids: Sequence[int], reason: str) -> int:
         {"ids": list(outbox_ids), "reason": reason},
     )
     return int(found.rowcount)
+
+
+def refused(conn: Connection, entity: str, system: str, stream: str, ids: pl.DataFrame) -> pl.DataFrame:
+    """What a target refused of these golden records and nobody has dealt with: canonical_id, write_hash."""
+    table = temporary(conn, "refused_for", {"canonical_id": "text"}, ids.select("canonical_id").unique())
+    return read_frame(
+        conn,
+        f"select o.canonical_id, o.write_hash from {table} a join ops.outbox o using (canonical_id)"
+        " join ops.dead_letter d on d.outbox_id = o.id and d.state = 'open'"
+        f" where o.entity = {literal(entity)} and o.system = {literal(system)} and o.stream = {literal(stream)}"
+        " and o.state = 'rejected'",
+        {"canonical_id": pl.String, "write_hash": pl.String},
+    ).unique()
+
+
+def money_held(conn: Connection, entity: str, system: str, stream: str, path: str) -> Decimal:
+    """How much money stands at a target path over all linked records, as last confirmed."""
+    found = conn.execute(
+        text(
+            "select coalesce(sum(abs((asked ->> :path)::numeric)), 0) from ops.shadow"
+            " where entity = :entity and system = :system and stream = :stream and asked ->> :path ~ '^-?[0-9.]+$'"
+        ),
+        {"path": path, "entity": entity, "system": system, "stream": stream},
+    )
+    return Decimal(found.scalar_one())
 
 
 @dataclass(frozen=True, slots=True)

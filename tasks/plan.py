@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 import orjson
 import polars as pl
@@ -146,8 +147,12 @@ def gather(
     asked = _json_columns(shadow, "asked", paths, "asked:").join(_json_columns(shadow, "read", paths, "read:"), on="id")
     asked = asked.with_columns(_keys_of(shadow, "asked").alias("_asked"))
     authority = {path: world.authority(entity, columns) for path, columns in program.sources.items()}
-    # a target that is only ever created in has every field to itself from then on
-    create_only = frozenset(path for path, system in authority.items() if system == target.system or not target.update)
+    # our own id is only a mark on what we create; a target that is only ever created in keeps every field for itself
+    create_only = frozenset(
+        path
+        for path, system in authority.items()
+        if system == target.system or program.sources[path] == ("id",) or not target.update
+    )
     drifted = drift.find(
         native.join(natives.select("id", "source_id", "read_at", "confirmed_at"), on="id"),
         asked.rename({"_asked": "fields"}).join(natives.select("id", "confirmed_at"), on="id"),
@@ -169,7 +174,7 @@ def gather(
         shadow=asked,
         native=native,
         agrees=_agreement(
-            records, natives, native, desired, program, world.mapped(entity).get((target.system, target.stream))
+            way, records, natives, native, desired, world.mapped(entity).get((target.system, target.stream))
         ),
         create_only=create_only,
         authority=authority,
@@ -201,31 +206,26 @@ def _keys_of(frame: pl.DataFrame, column: str) -> pl.Series:
 
 
 def _agreement(
+    way: Way,
     records: pl.DataFrame,
     natives: pl.DataFrame,
     native: pl.DataFrame,
     desired: pl.DataFrame,
-    program: OutboundProgram,
     mapped: frozenset[str] | None,
 ) -> pl.DataFrame:
     """Whether what the target holds says the same as the golden record, for each path: by the target's own staged
-    values where its sheet maps them, else by the value of numbers and lists."""
+    values where its sheet maps them, else by the value of numbers and lists. A field of which no authority has said
+    anything yet (empty and provisional) contradicts nothing."""
+    program = way.program
     theirs = natives.filter(~pl.col("gone") & pl.col("native").is_not_null())
     both = records.join(theirs, on="id", how="inner", suffix=":theirs", maintain_order="left")
-    known = mapped or frozenset()
     agreed = both.select(
-        "id",
-        *(
-            (
-                pl.all_horizontal(pl.col(c).eq_missing(pl.col(f"{c}:theirs")) for c in columns)
-                if columns and all(c in known for c in columns)
-                else pl.lit(None, dtype=pl.Boolean)
-            ).alias(path)
-            for path, columns in program.sources.items()
-        ),
+        "id", *(_agrees(way.entity, c, mapped or frozenset()).alias(p) for p, c in program.sources.items())
     )
     loose = [
-        p for p in program.paths if program.kinds[p] in ("number", "json") and not known.issuperset(program.sources[p])
+        p
+        for p in program.paths
+        if program.kinds[p] in ("number", "json") and not (mapped or frozenset()).issuperset(program.sources[p])
     ]
     if not loose or agreed.is_empty():
         return agreed
@@ -237,8 +237,22 @@ def _agreement(
             [same_value(program.kinds[path], o, t) for o, t in sides.select(f"{path}:ours", path).iter_rows()],
             dtype=pl.Boolean,
         )
+        | pl.col(path)
         for path in loose
     )
+
+
+def _agrees(entity: Entity, columns: tuple[str, ...], mapped: frozenset[str]) -> pl.Expr:
+    """One path's agreement as far as canonical values tell it; null where they do not."""
+    fields = [entity.by_column[c].field for c in columns if c in entity.by_column]
+    if not columns or len(fields) < len(columns):
+        return pl.lit(None, dtype=pl.Boolean)
+    unsaid = pl.all_horizontal(
+        *(pl.col(c).is_null() for c in columns), *(pl.col("provisional").list.contains(f) for f in fields)
+    )
+    if not mapped.issuperset(columns):
+        return pl.when(unsaid).then(pl.lit(True))
+    return unsaid | pl.all_horizontal(pl.col(c).eq_missing(pl.col(f"{c}:theirs")) for c in columns)
 
 
 def _ref_links(
@@ -280,6 +294,7 @@ def outbox_rows(
         )
         hashes.append(keys.write_hash(entity, target.system, target.stream, cid, op, payload))
     waits = pl.col("waits_for")
+    rows = rows.join(_money_json(planned, given), on="id", how="left", maintain_order="left")
     return rows.select(
         pl.lit(plan_id, pl.Int64).alias("plan_id"),
         pl.lit(sync_id, pl.Int64).alias("sync_id"),
@@ -301,7 +316,7 @@ def outbox_rows(
         "because",
         pl.col("hold").alias("reason"),
         pl.col("blanked").cast(pl.Int64),
-        _money_json(way, planned, given).alias("money"),
+        "money",
     )
 
 
@@ -310,21 +325,39 @@ def _waits_json(rows: pl.DataFrame) -> pl.Series:
     return pl.Series("refs", texts, dtype=pl.String)
 
 
-def _money_json(way: Way, planned: planning.Planned, given: planning.PlanInput) -> pl.Series:
-    """What each write moves, per currency: JSON list of {currency, moved, held}; null where nothing is money."""
-    if not given.money:
-        return pl.Series("money", [None] * planned.writes.height, dtype=pl.String)
-    per_op = {(op, currency): (str(moved), str(held)) for op, currency, moved, held in planned.money.iter_rows()}
-    told: set[str] = set()
-    texts: list[str | None] = []
-    for op in planned.writes["op"].to_list():
-        # the sums are the set's: its first write of an operation carries them
-        found = [] if op in told else [
-            {"currency": c, "moved": m, "held": h} for (o, c), (m, h) in per_op.items() if o == op
-        ]  # fmt: skip
-        told.add(op)
-        texts.append(orjson.dumps(found).decode() if found else None)
-    return pl.Series("money", texts, dtype=pl.String)
+def _money_json(planned: planning.Planned, given: planning.PlanInput) -> pl.DataFrame:
+    """What each write moves of money that stood there before, per currency: id, money (JSON {currency: amount})."""
+    schema = {"id": pl.String, "money": pl.String}
+    sent = planned.changes.filter(
+        pl.col("path").is_in(list(given.money)) & pl.col("old").is_not_null() & (pl.col("op") != "create")
+    )
+    if sent.is_empty():
+        return pl.DataFrame(schema=schema)
+    codes = given.desired.select("id", *_currencies(given))
+    moved = sent.select(
+        "id",
+        "path",
+        (_amount("new") - _amount("old")).abs().alias("moved"),
+    ).join(codes, on="id", how="left", maintain_order="left")
+    rows: dict[str, dict[str, Decimal]] = {}
+    for row in moved.iter_rows(named=True):
+        currency = row[f"currency:{row['path']}"] or ""
+        per = rows.setdefault(row["id"], {})
+        per[currency] = per.get(currency, Decimal(0)) + row["moved"]
+    texts = [(i, orjson.dumps({c: str(m) for c, m in per.items()}).decode()) for i, per in rows.items()]
+    return pl.DataFrame(texts, schema=schema, orient="row")
+
+
+def _currencies(given: planning.PlanInput) -> list[pl.Expr]:
+    """For each money path the column that names its currency."""
+    return [
+        (pl.col(code.removeprefix("path:")) if code.startswith("path:") else pl.lit(code)).alias(f"currency:{path}")
+        for path, code in given.money.items()
+    ]
+
+
+def _amount(column: str) -> pl.Expr:
+    return pl.col(column).cast(pl.Decimal(38, 6), strict=False).fill_null(0)
 
 
 def flat_json(frame: pl.DataFrame, paths: Iterable[str]) -> pl.Series:
@@ -347,7 +380,12 @@ def _enqueue(conn: Connection, way: Way, rows: pl.DataFrame, ids: pl.DataFrame) 
     same = standing.join(rows.select("canonical_id", "write_hash"), on=["canonical_id", "write_hash"], how="semi")
     overtaken = standing.join(same, on="outbox_id", how="anti")
     outbox.supersede(conn, overtaken["outbox_id"].to_list(), "a later version overtook it")
-    return outbox.enqueue(conn, rows.join(same, on=["canonical_id", "write_hash"], how="anti"))
+    # what the target refused in these very words waits as a dead letter; saying it again would only be refused again
+    refused = outbox.refused(conn, way.entity.name, target.system, target.stream, rows.select("canonical_id"))
+    new = rows
+    for known in (same, refused):
+        new = new.join(known, on=["canonical_id", "write_hash"], how="anti")
+    return outbox.enqueue(conn, new)
 
 
 def _adopt(conn: Connection, way: Way, planned: planning.Planned, given: planning.PlanInput) -> None:

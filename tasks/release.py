@@ -32,7 +32,7 @@ def release(world: World, integrations: Sequence[str]) -> Released:
             _hold_what_asks(conn, world, integration, which, done)
             rest = [s for s in outbox.planned_sets(conn, [which.integration]) if _same(s, which)]
             for left in rest:
-                verdict = brake.judge(_count(left), integration.brake)
+                verdict = brake.judge(_count(left, _held(conn, world, left)), integration.brake)
                 if verdict.action == "hold":
                     hold_id = _open(conn, world, integration, left, "brake", verdict.because, left.planned)
                     done.held += outbox.hold_set(conn, left, hold_id, only_asking=False)
@@ -82,14 +82,25 @@ def _open(
     )
 
 
-def _count(which: outbox.PlannedSet) -> brake.Count:
-    money: dict[str, brake.Moved] = {}
+def _held(conn: outbox.Connection, world: World, which: outbox.PlannedSet) -> dict[str, Decimal]:
+    """Currency → how much money the target's linked records hold; "" where a path's currency varies by record."""
+    if not any(which.money):
+        return {}
+    entity = world.landscape.model[which.entity]
+    program = world.outbound(which.entity, which.system, which.stream)
+    held: dict[str, Decimal] = {}
+    for path, code in world.money_paths(entity, program).items():
+        currency = "" if code.startswith("path:") else code
+        sums = outbox.money_held(conn, which.entity, which.system, which.stream, path)
+        held[currency] = held.get(currency, Decimal(0)) + sums
+    return held
+
+
+def _count(which: outbox.PlannedSet, held: dict[str, Decimal]) -> brake.Count:
+    moved: dict[str, Decimal] = {}
     for told in which.money:
-        for each in told if isinstance(told, list) else ():
-            was = money.get(each["currency"] or "", brake.Moved())
-            money[each["currency"] or ""] = brake.Moved(
-                was.moved + Decimal(each["moved"]), max(was.held, Decimal(each["held"]))
-            )
+        for currency, amount in told.items():
+            moved[currency] = moved.get(currency, Decimal(0)) + Decimal(amount)
     return brake.Count(
         system=which.system,
         stream=which.stream,
@@ -100,5 +111,5 @@ def _count(which: outbox.PlannedSet) -> brake.Count:
         linked=which.linked,
         blanked=which.blanked,
         blanked_released=which.blanked_released,
-        money=money,
+        money={c: brake.Moved(m, held.get(c, held.get("", Decimal(0)))) for c, m in moved.items()},
     )

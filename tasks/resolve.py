@@ -124,7 +124,8 @@ def _match(conn: Connection, world: World, entity: Entity, new: pl.DataFrame, do
     done.asked += queues.open_reviews(conn, entity.name, reviews, owner)
     queues.withdraw_reviews(conn, entity.name, links)
     staged.replace_match_keys(conn, entity, new, blocks.join(new.select("key", *staged.KEY), on="key"))
-    done.linked += links.filter(pl.col("action") == "link").height
+    done.linked += links.height - founders.height
+    done.duplicates += links.filter(~pl.col("is_primary")).height
     done.created += founders.height
     return decided.select("key", "action", "canonical_id")
 

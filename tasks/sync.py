@@ -178,7 +178,8 @@ def sync(
 def _rounds(
     world: World, integrations: tuple[str, ...], steps: Steps, summary: Summary, mode: Mode, sample: int | None
 ) -> None:
-    entities = world.needed_entities(integrations)
+    everything = len(integrations) == len(world.landscape.integrations)
+    entities = [e.name for e in world.landscape.model.entities] if everything else world.needed_entities(integrations)
     streams = world.streams_for(entities)
     to_read = streams
     for number in range(MOST_ROUNDS):
@@ -196,7 +197,7 @@ def _rounds(
             break
         # what was written to is read again, whole system by system: a payment there may change a contact here
         written = {where.split("/", 1)[0] for where in delivered.done} | (
-            {s for s in world.target_systems(integrations)} if delivered.found else set()
+            world.target_systems(integrations) if delivered.found else set()
         )
         to_read = [(system, stream) for system, stream in streams if system in written]
 
