@@ -67,7 +67,7 @@ def line_commands(name: str, wanted: Sequence[Line], held: Mapping[str, Any], wh
     for position, line in enumerate(wanted):
         given = {member: value for member, value in line.items() if member != "id"}
         match = _match(name, line, live, position)
-        if _is_blank(name, given):
+        if _is_blank(name, given, match or {}):
             if match is not None:
                 commands.append(["write", [match["id"]], {"active": False}])
         elif match is None:
@@ -94,10 +94,11 @@ def _match(name: str, line: Line, live: Sequence[Mapping[str, Any]], position: i
     return next((one for one in live if one.get("type") == line.get("type")), None)
 
 
-def _is_blank(name: str, line: Line) -> bool:
-    """A line that says nothing: an empty value asks for the line to go."""
+def _is_blank(name: str, line: Line, held: Mapping[str, Any]) -> bool:
+    """A line that would say nothing is to go: a mechanism without its value, an address with nothing left in it."""
     if name == "addresses":
-        return all(value is None or value == "" for value in line.values())
+        content = {member: value for member, value in {**held, **line}.items() if member not in ("id", "active")}
+        return all(value is None or value == "" for value in content.values())
     member = "value" if name == "contact_mechanisms" else "code"
     return member in line and not line[member]
 

@@ -21,6 +21,7 @@ ROLES = frozenset({"source", "target"})
 
 class Crm(Peer):
     edge = 205
+    is_removal_final = False
     secret = "wrong-token-0815"
 
     def __init__(self, sandbox: Running) -> None:

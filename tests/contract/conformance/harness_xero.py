@@ -22,6 +22,7 @@ ROLES = frozenset({"source", "target"})
 
 class Ledger(Peer):
     edge = 55
+    is_removal_final = False
     secret = "wrong-token-0815"
 
     def __init__(self, sandbox: Running) -> None:

@@ -34,6 +34,8 @@ class Peer:
     """The connector's folder."""
     edge: int = 7
     """How many records are sure to lie on several pages."""
+    is_removal_final: bool = True
+    """Whether a removed record is gone, rather than in a bin or an archive."""
     secret: str = ""
     """A wrong secret that `wrong_context` carries; empty: the system knows no login."""
 

@@ -52,7 +52,11 @@ def commands(payload: dict[str, Any], held: dict[str, Any] | None = HELD) -> dic
             {"addresses": [{"city": "London"}, {"city": "Köln", "country": {"code": "DE"}}]},
             {"addresses": [["create", [{"city": "Köln", "country": 2}]]]},
         ),
-        ({"addresses": [{"city": None, "street": None}]}, {"addresses": [["write", [20], {"active": False}]]}),
+        ({"addresses": [{"city": None}]}, {"addresses": [["write", [20], {"city": None}]]}),
+        (
+            {"addresses": [{"city": None, "street": None, "country": {"code": None}}]},
+            {"addresses": [["write", [20], {"active": False}]]},
+        ),
         (
             {"contact_mechanisms": [{"id": 12, "value": "c@x.example"}]},
             {"contact_mechanisms": [["write", [12], {"value": "c@x.example"}]]},
@@ -61,7 +65,7 @@ def commands(payload: dict[str, Any], held: dict[str, Any] | None = HELD) -> dic
     ids=[
         "own field", "same e-mail", "other e-mail", "e-mail emptied", "nothing to empty", "new telephone",
         "same tax number", "tax number emptied", "other tax number", "same address", "part of an address",
-        "second address", "address emptied", "line by id",
+        "second address", "one part emptied", "address emptied", "line by id",
     ],
 )  # fmt: skip
 def test_an_update_says_only_what_differs(payload: dict[str, Any], expected: dict[str, Any]) -> None:
