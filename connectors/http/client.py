@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import httpx
@@ -90,6 +91,7 @@ class HttpClient:
         self.system = system
         self.limits = limits or Limits()
         self._base = base_url(url, network)
+        self._joined = lru_cache(maxsize=256)(self._join)
         self._auth = auth or NoAuth()
         self._gate = RateGate(self.limits.windows)
         self._slots = threading.BoundedSemaphore(self.limits.concurrency)
@@ -167,10 +169,14 @@ class HttpClient:
         return str(url)
 
     def _url(self, path: str, params: Mapping[str, Any] | None) -> httpx.URL:
+        url = self._joined(path)
+        return url.copy_merge_params(dict(params)) if params else url
+
+    def _join(self, path: str) -> httpx.URL:
         url = self._base.join(path.lstrip("/") if "://" not in path else path)
         if origin(url) != origin(self._base):
             raise Misdeclared(f"expected a path on {self._base.host}, found another host", where=self.system)
-        return url.copy_merge_params(dict(params)) if params else url
+        return url
 
     def _follow(self, request: _Request, credentials: Mapping[str, str]) -> Answer:
         """The answer after redirects: only reads, only inside the origin."""

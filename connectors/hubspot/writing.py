@@ -63,6 +63,8 @@ class Writer:
         plain = [write for write in writes if write.op == "archive" or write.op == "create" or _properties(write)]
         done = {receipt.ref: receipt for receipt in self._batch(plain)} if plain else {}
         receipts = [done.get(write.ref) or Receipt(write.ref, "done", source_id=write.source_id) for write in writes]
+        if self._kind.associations:  # answers to writes do not show them: the record must be read to be seen whole
+            receipts = [replace(receipt, record=None) for receipt in receipts]
         return [self._associated(write, receipt) for write, receipt in zip(writes, receipts, strict=True)]
 
     def _batch(self, writes: Sequence[Write]) -> Sequence[Receipt]:

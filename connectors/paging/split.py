@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 import msgspec
@@ -28,7 +29,7 @@ from connectors.protocol import RefusedRecord, SystemFault, Transient
 
 _QUICK_LOOK_BYTES = 400_000
 """A record below this size is within strict.py's limits on bytes and fields."""
-_Marks = str | int | float | bool | None
+_Mark = str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +109,18 @@ class Splitter:
             if (column := _texts(list(map(get, heads)))) is None:
                 return None
             columns.append(column)
-        changed = [_mark(get(head)) for get in self._getters["changed"] for head in heads] or [None] * len(heads)
-        deleted = [_mark(get(head)) in self._gone for get in self._getters["deleted"] for head in heads]
+        changed: list[str | None] = [None] * len(heads)
+        for get in self._getters["changed"]:
+            changed = _marks(list(map(get, heads)))
+        deleted = [False] * len(heads)
+        for get in self._getters["deleted"]:
+            deleted = [flag in self._gone for flag in _marks(list(map(get, heads)))]
         parents = None
         for get in self._getters["parent"]:
             if (parents := _texts(list(map(get, heads)))) is None:
                 return None
         ids = columns[0] if len(columns) == 1 else _composed(columns)
-        return Split(ids, payloads, changed, deleted or [False] * len(heads), parents, [], envelope)
+        return Split(ids, payloads, changed, deleted, parents, [], envelope)
 
     def _slow(self, payloads: Sequence[bytes], envelope: Mapping[str, Any]) -> Split:
         """Each record by itself: the bad ones are refused with a reason, the others land."""
@@ -160,8 +165,8 @@ class Splitter:
         getters = {
             "key": [places.add(path, str | int, is_required=True) for path in self._keys],
             "parent": [places.add(self._parent, str | int, is_required=True)] if self._parent else [],
-            "changed": [places.add(self._changed, _Marks)] if self._changed else [],
-            "deleted": [places.add(self._deleted, _Marks)] if self._deleted else [],
+            "changed": [places.add(self._changed, _Mark)] if self._changed else [],
+            "deleted": [places.add(self._deleted, _Mark)] if self._deleted else [],
         }
         return places.struct(), getters
 
@@ -185,6 +190,13 @@ def _texts(values: list[Any]) -> list[str] | None:
         texts = list(map(str.strip, values))
     is_plain = texts == values and all(texts) and "".join(texts).isprintable()
     return texts if is_plain and max(map(len, texts), default=0) <= MAX_ID_CHARACTERS else None
+
+
+def _marks(values: list[Any]) -> list[str | None]:
+    """Marks or flags as text; a page mostly has them as text already."""
+    if set(map(type, values)) <= {str, NoneType} and "" not in values:
+        return values
+    return list(map(_mark, values))
 
 
 def _mark(value: Any) -> str | None:
