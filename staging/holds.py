@@ -45,8 +45,8 @@ def open_hold(
 
 def one(conn: Connection, hold_id: int) -> Mapping[str, Any] | None:
     """A hold, or None."""
-    found = conn.execute(text("select * from ops.hold where id = :id"), {"id": hold_id}).mappings()
-    return found.one_or_none()
+    row = conn.execute(text("select * from ops.hold where id = :id"), {"id": hold_id}).mappings().one_or_none()
+    return dict(row) if row else None
 
 
 def writes_of(conn: Connection, hold_id: int) -> list[Mapping[str, Any]]:

@@ -10,7 +10,7 @@ unknown → delivered | ready            looked up first; never a blind second c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -127,24 +127,7 @@ class PlannedSet:
 
 def planned_sets(conn: Connection, integrations: Sequence[str]) -> list[PlannedSet]:
     """The sets that `release` decides on, counted with the last 24 hours' releases."""
-    found = conn.execute(
-        text(
-            "with p as (select integration, entity, system, stream, op, count(*) as planned, sum(blanked) as blanked,"
-            " coalesce(json_agg(money) filter (where money is not null), '[]'::json) as money"
-            " from ops.outbox where state = 'planned' and integration = any(:names)"
-            " group by integration, entity, system, stream, op)"
-            " select p.*, coalesce(r.n, 0) as released, coalesce(r.blanked, 0) as blanked_released,"
-            # the first set of creates is the going live itself: nothing is linked by this integration yet (9.15)
-            " (select count(*) from ops.shadow s where s.entity = p.entity and s.system = p.system"
-            " and s.stream = p.stream and (p.op <> 'create' or exists (select from ops.outbox d where d.integration ="
-            " p.integration and d.system = p.system and d.stream = p.stream and d.released_at is not null)))"
-            " as linked from p left join lateral (select count(*) as n, sum(o.blanked) as"
-            " blanked from ops.outbox o where o.entity = p.entity and o.system = p.system and o.stream = p.stream"
-            " and o.op = p.op and o.released_at > now() - interval '24 hours'"
-            " and o.hold_id is null and o.state not in ('superseded')) r on true order by 1, 3, 4, 5"
-        ),
-        {"names": list(integrations)},
-    ).mappings()
+    found = conn.execute(_PLANNED_SETS, {"names": list(integrations)}).mappings()
     return [
         PlannedSet(
             integration=r["integration"],
@@ -163,6 +146,33 @@ def planned_sets(conn: Connection, integrations: Sequence[str]) -> list[PlannedS
     ]
 
 
+# The first set of creates is the going live itself: nothing is linked by the integration yet (DESIGN 9.15). Writes that
+# a person approved (they had a hold) do not count against the day.
+_PLANNED_SETS = text(
+    """
+    with planned as (
+        select integration, entity, system, stream, op, count(*) as planned, sum(blanked) as blanked,
+               coalesce(json_agg(money) filter (where money is not null), '[]'::json) as money
+        from ops.outbox where state = 'planned' and integration = any(:names) group by 1, 2, 3, 4, 5
+    ), released as (
+        select entity, system, stream, op, count(*) as released, sum(blanked) as blanked_released
+        from ops.outbox
+        where released_at > now() - interval '24 hours' and hold_id is null and state <> 'superseded'
+        group by 1, 2, 3, 4
+    ), live as (
+        select distinct integration, system, stream from ops.outbox where released_at is not null
+    ), shadows as (
+        select entity, system, stream, count(*) as linked from ops.shadow group by 1, 2, 3
+    )
+    select p.*, coalesce(r.released, 0) as released, coalesce(r.blanked_released, 0) as blanked_released,
+           case when p.op = 'create' and l.integration is null then 0 else coalesce(s.linked, 0) end as linked
+    from planned p
+    left join released r using (entity, system, stream, op)
+    left join live l using (integration, system, stream)
+    left join shadows s using (entity, system, stream)
+    order by p.integration, p.system, p.stream, p.op
+    """
+)
 _SET = "state = 'planned' and integration = :integration and entity = :entity and system = :system and stream = :stream and op = :op"  # noqa: E501
 
 
@@ -204,13 +214,20 @@ def _names(which: PlannedSet) -> dict[str, str]:
     }
 
 
-def asking(conn: Connection, which: PlannedSet) -> tuple[int, str]:
-    """How many writes of a planned set carry a reason to ask a person, and one such reason."""
-    row = conn.execute(
-        text(f"select count(*) as n, min(reason) as why from ops.outbox where {_SET} and reason is not null"),
-        _names(which),
-    ).one()
-    return int(row.n), str(row.why or "")
+def asking_sets(conn: Connection, integrations: Sequence[str]) -> list[tuple[PlannedSet, int, str]]:
+    """Planned sets in which writes carry a reason to ask a person: the set, how many of its writes, one reason."""
+    found = conn.execute(
+        text(
+            "select integration, entity, system, stream, op, count(*) as n, min(reason) as why from ops.outbox"
+            " where state = 'planned' and reason is not null and integration = any(:names) group by 1, 2, 3, 4, 5"
+            " order by 1, 3, 4, 5"
+        ),
+        {"names": list(integrations)},
+    )
+    return [
+        (PlannedSet(r.integration, r.entity, r.system, r.stream, r.op, r.n, 0, 0, 0, 0, ()), int(r.n), str(r.why))
+        for r in found
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------- delivery
@@ -368,6 +385,27 @@ def again(conn: Connection, outbox_ids: Sequence[int], reason: str) -> int:
         {"ids": list(outbox_ids), "reason": reason},
     )
     return int(found.rowcount)
+
+
+def unsent(
+    conn: Connection, integrations: Sequence[str], names: Sequence[str], columns: Mapping[str, Collection[str]]
+) -> list[dict[str, Any]]:
+    """Every write of these integrations that was not sent, with its record's name: the first of `names` that its entity
+    has (`columns`: entity → its columns)."""
+    rows: list[dict[str, Any]] = []
+    for entity, has in columns.items():
+        label = next((f"g.{ident(n)}" for n in names if n in has), "null")
+        found = conn.execute(
+            text(
+                f"select o.id, o.integration, o.entity, o.canonical_id, {label} as label, o.system, o.stream, o.op,"
+                " o.source_id, o.because, o.reason, o.refs, o.before, o.write_hash, o.state"
+                f" from ops.outbox o left join {ident('golden', entity)} g on g.id = o.canonical_id"
+                f" where o.entity = :entity and o.integration = any(:names) and o.state in {OPEN} order by o.id"
+            ),
+            {"entity": entity, "names": list(integrations)},
+        ).mappings()
+        rows += [dict(r) for r in found]
+    return sorted(rows, key=lambda r: int(r["id"]))
 
 
 def park(conn: Connection, outbox_id: int, reason: str) -> None:

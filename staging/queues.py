@@ -185,7 +185,8 @@ def answer_review(conn: Connection, review_id: int, verdict: str, *, by: str, re
         ),
         {"id": review_id, "verdict": verdict, "by": by, "reason": reason},
     ).mappings()
-    return found.one_or_none()
+    row = found.one_or_none()
+    return dict(row) if row else None
 
 
 # -------------------------------------------------------------------------------------------------------- findings

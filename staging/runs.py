@@ -159,7 +159,8 @@ def running(conn: Connection, integration: str, besides: int) -> Mapping[str, An
         ),
         {"id": besides, "name": integration},
     ).mappings()
-    return found.one_or_none()
+    row = found.one_or_none()
+    return dict(row) if row else None
 
 
 def queue_counts(conn: Connection, integrations: Sequence[str]) -> dict[str, Any]:

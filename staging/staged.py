@@ -7,6 +7,7 @@ landed) until the gate has judged them; `merge` then moves what passed (DESIGN 9
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
@@ -100,11 +101,11 @@ def _columns(entity: Entity, alias: str) -> list[str]:
     return [f"{as_text(f'{alias}.{ident(leaf.column)}', leaf.kind)}" for leaf in entity.leaves]
 
 
-def _schema(entity: Entity) -> dict[str, pl.DataType | type[pl.DataType]]:
+def _schema(entity: Entity) -> dict[str, Any]:
     return {leaf.column: pl.String for leaf in entity.leaves}
 
 
-STAGED = {
+STAGED: dict[str, Any] = {
     "system": pl.String, "stream": pl.String, "source_id": pl.String, "canonical_id": pl.String,
     "is_primary": pl.Boolean, "state": pl.String, "deleted": pl.Boolean, "unresolved": pl.Boolean,
     "changed_at": pl.String, "absent": pl.List(pl.String), "batch_id": pl.Int64,
@@ -241,7 +242,7 @@ def natives(conn: Connection, entity: Entity, system: str, stream: str, canonica
         " and h.system = c.system and h.stream = c.stream and h.canonical_id = c.canonical_id"
         " left join landing.raw_record v on v.id = s.raw_id left join landing.extract_run e on e.id = v.extract_run_id"
     )
-    schema = {
+    schema: dict[str, Any] = {
         "id": pl.String, "source_id": pl.String, "native": pl.String, "gone": pl.Boolean, "read_at": pl.String,
         "confirmed_at": pl.String, "absent": pl.List(pl.String),
     }  # fmt: skip

@@ -7,6 +7,8 @@ item has exactly one home (DESIGN 7, RELIABILITY P3).
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -42,7 +44,7 @@ def _id() -> Column[int]:
     return Column("id", BigInteger, Identity(always=False), primary_key=True)
 
 
-def _at(name: str, *, now: bool = False) -> Column[object]:
+def _at(name: str, *, now: bool = False) -> Column[Any]:
     return Column(name, DateTime(timezone=True), server_default=func.now() if now else None, nullable=not now)
 
 

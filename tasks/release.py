@@ -9,6 +9,7 @@ from decimal import Decimal
 from canonical import brake
 from canonical.landscape import Integration
 from staging import holds, locks, outbox
+from staging.engine import Connection
 from tasks.world import World
 
 
@@ -27,32 +28,25 @@ def release(world: World, integrations: Sequence[str]) -> Released:
     with world.transaction() as conn:
         locks.gate(conn, "release")
         holds.close_empty(conn)
+        for which, asks, why in outbox.asking_sets(conn, integrations):
+            _hold_what_asks(conn, world, which, asks, why, done)
         for which in outbox.planned_sets(conn, integrations):
             integration = world.landscape.integrations[which.integration]
-            _hold_what_asks(conn, world, integration, which, done)
-            rest = [s for s in outbox.planned_sets(conn, [which.integration]) if _same(s, which)]
-            for left in rest:
-                verdict = brake.judge(_count(left, _held(conn, world, left)), integration.brake)
-                if verdict.action == "hold":
-                    hold_id = _open(conn, world, integration, left, "brake", verdict.because, left.planned)
-                    done.held += outbox.hold_set(conn, left, hold_id, only_asking=False)
-                    continue
-                tally = outbox.release_set(conn, left, integration.hold_seconds)
-                done.ready += tally.get("ready", 0)
-                done.waiting += tally.get("waiting", 0)
+            verdict = brake.judge(count_of(which, money_held(conn, world, which)), integration.brake)
+            if verdict.action == "hold":
+                hold_id = _open(conn, world, integration, which, "brake", verdict.because, which.planned)
+                done.held += outbox.hold_set(conn, which, hold_id, only_asking=False)
+                continue
+            tally = outbox.release_set(conn, which, integration.hold_seconds)
+            done.ready += tally.get("ready", 0)
+            done.waiting += tally.get("waiting", 0)
     return done
 
 
-def _same(a: outbox.PlannedSet, b: outbox.PlannedSet) -> bool:
-    return (a.integration, a.entity, a.system, a.stream, a.op) == (b.integration, b.entity, b.system, b.stream, b.op)
-
-
 def _hold_what_asks(
-    conn: outbox.Connection, world: World, integration: Integration, which: outbox.PlannedSet, done: Released
+    conn: Connection, world: World, which: outbox.PlannedSet, asks: int, why: str, done: Released
 ) -> None:
-    asks, why = outbox.asking(conn, which)
-    if not asks:
-        return
+    integration = world.landscape.integrations[which.integration]
     target = next(t for t in integration.to if (t.system, t.stream) == (which.system, which.stream))
     kind = "mode" if target.mode == "ask" else "ask_when"
     hold_id = _open(conn, world, integration, which, kind, why, asks)
@@ -60,7 +54,7 @@ def _hold_what_asks(
 
 
 def _open(
-    conn: outbox.Connection,
+    conn: Connection,
     world: World,
     integration: Integration,
     which: outbox.PlannedSet,
@@ -82,7 +76,7 @@ def _open(
     )
 
 
-def _held(conn: outbox.Connection, world: World, which: outbox.PlannedSet) -> dict[str, Decimal]:
+def money_held(conn: Connection, world: World, which: outbox.PlannedSet) -> dict[str, Decimal]:
     """Currency → how much money the target's linked records hold; "" where a path's currency varies by record."""
     if not any(which.money):
         return {}
@@ -96,7 +90,8 @@ def _held(conn: outbox.Connection, world: World, which: outbox.PlannedSet) -> di
     return held
 
 
-def _count(which: outbox.PlannedSet, held: dict[str, Decimal]) -> brake.Count:
+def count_of(which: outbox.PlannedSet, held: dict[str, Decimal]) -> brake.Count:
+    """A planned set as the brake counts it."""
     moved: dict[str, Decimal] = {}
     for told in which.money:
         for currency, amount in told.items():

@@ -153,7 +153,7 @@ class _Part:
         if child.list_path is not None:
             return decode_list(payloads, child.list_path, child.paths)
         with self.world.transaction() as conn:
-            kids = landing.children(conn, self.system, child.stream, self.live)
+            kids = landing.children(conn, self.system, child.stream or "", self.live)
         rows = self.live.select("source_id").with_row_index("_row")
         kids = kids.join(rows, left_on="parent_id", right_on="source_id", how="inner", maintain_order="left")
         decoded = decode([text.encode() for text in kids["payload"].to_list()], child.paths)

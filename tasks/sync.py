@@ -145,6 +145,13 @@ def chosen(world: World, name: str) -> tuple[str, ...]:
     return (world.landscape.integrations[name].name,)
 
 
+def entities_of(world: World, integrations: Sequence[str]) -> list[str]:
+    """What a sync of these integrations keeps: what they need; all of them together keep the whole model."""
+    if len(integrations) == len(world.landscape.integrations):
+        return [e.name for e in world.landscape.model.entities]
+    return world.needed_entities(integrations)
+
+
 def sync(
     world: World,
     name: str,
@@ -178,8 +185,7 @@ def sync(
 def _rounds(
     world: World, integrations: tuple[str, ...], steps: Steps, summary: Summary, mode: Mode, sample: int | None
 ) -> None:
-    everything = len(integrations) == len(world.landscape.integrations)
-    entities = [e.name for e in world.landscape.model.entities] if everything else world.needed_entities(integrations)
+    entities = entities_of(world, integrations)
     streams = world.streams_for(entities)
     to_read = streams
     for number in range(MOST_ROUNDS):

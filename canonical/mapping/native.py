@@ -50,7 +50,7 @@ def same_value(kind: str, ours: str | None, theirs: str | None) -> bool:
     if kind == "number":
         return _number(ours) is not None and _number(ours) == _number(theirs)
     if kind == "json":
-        return _loosely(orjson.loads(ours)) == _loosely(orjson.loads(theirs))
+        return bool(_loosely(orjson.loads(ours)) == _loosely(orjson.loads(theirs)))
     return False
 
 
