@@ -72,6 +72,7 @@ class HttpClient:
     """Speaks to one system: its base URL, its credentials, its limits. Thread-safe; `close` it in the end.
 
     Paths are relative to the base URL; an absolute URL (a next-page link) must share the base URL's origin.
+    exhausted: headers that count what is left of a limit → seconds to wait when one says 0.
     """
 
     def __init__(
@@ -86,11 +87,13 @@ class HttpClient:
         deadline_seconds: float = DEADLINE_SECONDS,
         max_raw_bytes: int = MAX_RAW_BYTES,
         max_bytes: int = MAX_BYTES,
+        exhausted: Mapping[str, float] | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.system = system
         self.limits = limits or Limits()
         self._base = base_url(url, network)
+        self._exhausted = dict(exhausted or {})
         self._joined = lru_cache(maxsize=256)(self._join)
         self._auth = auth or NoAuth()
         self._gate = RateGate(self.limits.windows)
@@ -147,6 +150,7 @@ class HttpClient:
         credentials = self._auth.credentials()
         request = _Request(method, url, extra, body, effect, where, seconds)
         answer = self._follow(request, credentials)
+        self._heed(answer)
         if answer.status == 401 and (fresh := self._auth.renewed(credentials)) is not None:
             answer = self._follow(request, fresh)
         if answer.status in accept:
@@ -157,6 +161,12 @@ class HttpClient:
         if isinstance(error, RateLimited):
             self._gate.pause(error.wait_seconds if error.wait_seconds is not None else DEFAULT_PAUSE_SECONDS)
         raise error
+
+    def _heed(self, answer: Answer) -> None:
+        """Others may use the same limit: when the system says that nothing is left of it, everybody waits."""
+        for name, seconds in self._exhausted.items():
+            if answer.headers.get(name) == "0":
+                self._gate.pause(seconds)
 
     def same_origin(self, link: str) -> str:
         """A next-page link as a path for `get`; SystemFault when it leads elsewhere (credentials would go along)."""

@@ -27,6 +27,8 @@ from connectors.xero.resources import BASE, BATCH_SIZE, RESOURCES
 from connectors.xero.writing import Writer
 
 _OVERLAP_SECONDS = 120.0
+_EXHAUSTED = {"x-minlimit-remaining": 5.0, "x-appminlimit-remaining": 5.0}
+"""Both limits are for a rolling minute: a few seconds free some of it again."""
 _OPTIONS = {"external_id", "overlap_seconds"}
 
 
@@ -47,6 +49,7 @@ class Xero:
             auth=_auth(context, self._identity),
             limits=self.limits,
             headers={"xero-tenant-id": str(tenant)} if tenant else {},
+            exhausted=_EXHAUSTED,
             transport=transport,
         )
         self._readers: dict[str, Reader] = {}

@@ -189,6 +189,16 @@ def test_a_429_makes_everybody_wait(reply: Callable[..., Any]) -> None:
     assert len(server.requests) == 1
 
 
+def test_a_limit_that_others_have_used_up_is_heeded(reply: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.http.client.RATE_PATIENCE_SECONDS", 0.0)
+    crm = client(reply(b"{}", more="X-Left: 0\r\n").url, exhausted={"x-left": 5.0})
+    assert crm.get("x").json() == {}
+    with pytest.raises(RateLimited) as raised:
+        crm.get("x")
+    assert raised.value.wait_seconds is not None
+    assert 0 < raised.value.wait_seconds <= 5
+
+
 def test_a_redirect_to_another_host_is_not_followed(reply: Callable[..., Any]) -> None:
     other = reply(b"{}")
     server = reply(b"", status="302 Found", more=f"Location: {other.url}/steal\r\n")
