@@ -83,9 +83,9 @@ def ways(world: World, integrations: Iterable[str]) -> list[Way]:
     return found
 
 
-def plan_leftovers(world: World, integrations: Iterable[str], *, sync_id: int | None) -> dict[str, int]:
-    """Plans what changed declarations concern (DESIGN 9.2), outside any golden change."""
-    planned: dict[str, int] = {}
+def note_declarations(world: World, integrations: Iterable[str]) -> None:
+    """Marks every golden record of a target whose outbound declaration or mode changed (DESIGN 9.2). Before resolve, so
+    that a first sync plans each record once."""
     for way in ways(world, integrations):
         target, name = way.target, way.integration.name
         with world.transaction() as conn:
@@ -94,8 +94,16 @@ def plan_leftovers(world: World, integrations: Iterable[str], *, sync_id: int | 
                 table = golden.golden_table(way.entity)
                 outbox.mark_all_dirty(conn, way.entity.name, table, name, target.system, target.stream)
                 outbox.set_target_declared(conn, name, target.system, target.stream, *now)
-            for where, count in plan_pairs(conn, world, way.entity.name, [name], sync_id=sync_id).items():
-                planned[where] = planned.get(where, 0) + count
+
+
+def plan_leftovers(world: World, integrations: Iterable[str], *, sync_id: int | None) -> dict[str, int]:
+    """Plans the pairs that no golden change took along: declarations that changed, records found in a target."""
+    planned: dict[str, int] = {}
+    for way in ways(world, integrations):
+        with world.transaction() as conn:
+            found = plan_pairs(conn, world, way.entity.name, [way.integration.name], sync_id=sync_id)
+        for where, count in found.items():
+            planned[where] = planned.get(where, 0) + count
     return planned
 
 

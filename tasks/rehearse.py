@@ -13,7 +13,7 @@ from typing import Any
 from canonical import brake, keys
 from staging import outbox
 from staging.engine import Connection
-from tasks.plan import plan_leftovers
+from tasks.plan import note_declarations, plan_leftovers
 from tasks.release import count_of, money_held
 from tasks.resolve import resolve
 from tasks.stage import stage
@@ -87,6 +87,7 @@ def rehearse(
         results = (steps or PlainSteps(world, None)).extract(streams, mode, None)
         listing.trouble += [r for r in results if isinstance(r, Trouble)]
     with world.rehearsal() as conn:
+        note_declarations(world, integrations)
         for system, stream in streams:
             staged = stage(world, system, stream, sync_id=None, docs_dir=None)
             if staged.stopped:

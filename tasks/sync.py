@@ -19,7 +19,7 @@ from connectors.protocol import ConnectorError
 from staging import locks, runs
 from tasks.deliver import Delivered, deliver
 from tasks.extract import Extracted, extract
-from tasks.plan import plan_leftovers
+from tasks.plan import note_declarations, plan_leftovers
 from tasks.release import Released, release
 from tasks.resolve import Resolved, resolve
 from tasks.stage import Staged, stage
@@ -188,6 +188,7 @@ def _rounds(
     entities = entities_of(world, integrations)
     streams = world.streams_for(entities)
     to_read = streams
+    note_declarations(world, integrations)
     for number in range(MOST_ROUNDS):
         summary.rounds = number + 1
         _read(steps, summary, to_read, mode if number == 0 else "incremental", sample)
