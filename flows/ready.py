@@ -1,0 +1,29 @@
+"""The World that a flow works in, refused plainly when the database is not ready for it."""
+
+from __future__ import annotations
+
+from staging import migrate
+from staging.errors import DatabaseTrouble
+from staging.model_changes import model_applied
+from tasks.landscape import folder_of
+from tasks.steps import At, opened
+from tasks.world import World
+
+
+class ModelNotApplied(DatabaseTrouble):
+    """The landscape's model and the entity tables differ."""
+
+
+def ready_world() -> World:
+    """The landscape that CONCORD_LANDSCAPE names. Raises Refused, DatabaseTrouble."""
+    world = opened(folder_of())
+    migrate.ensure_current()
+    with world.transaction() as conn:
+        if not model_applied(conn, world.landscape.model):
+            raise ModelNotApplied(f"the model of {world.landscape.name} is not applied: concord model apply")
+    return world
+
+
+def place_of(world: World, sync_id: int | None = None, docs_dir: str | None = None) -> At:
+    """The world as names that a task run may be given."""
+    return At(str(world.folder), world.landscape.digest, sync_id, docs_dir)

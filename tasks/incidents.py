@@ -1,0 +1,335 @@
+"""Incidents in words, and telling them: one cause, one message, with what to do next (DESIGN 9.18, RELIABILITY P22).
+
+A message names integrations, systems, people, counts and commands; a record's value never enters it. What a system
+answered may contain values, so only the part of an error that is our own is told; the rest stands in `concord status`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from canonical.problems import Refused
+from connectors.protocol import ConnectorError, Rejected
+from staging import incidents as store
+from staging.errors import DatabaseTrouble
+from staging.incidents import Cause, Recovered, Standing
+from tasks.sync import Summary, SyncBusy, Trouble
+from tasks.world import World
+
+if TYPE_CHECKING:
+    from staging.engine import Connection
+
+log = logging.getLogger("concord.incidents")
+
+QUIET = timedelta(minutes=15)
+"""At most one message about a cause in this time (RELIABILITY I8)."""
+OF_A_STREAM = frozenset({"CountDrop", "GateStopped", "Misdeclared"})
+"""Troubles of one stream; all others are the whole system's, and several streams' errors are one cause."""
+
+_MEANS = {
+    "AuthFailed": "refuses our credentials",
+    "Unreachable": "cannot be reached (name, network, certificate or allowlist)",
+    "Transient": "does not answer, also after several tries",
+    "RateLimited": "keeps asking us to slow down",
+    "SystemFault": "answers, but not as itself",
+    "Ambiguous": "breaks off in the middle of its answers",
+    "Misdeclared": "does not fit its declaration",
+    "CountDrop": "shows far fewer records than before; their absence is not believed",
+    "GateStopped": "sent a batch that failed validation as a whole; nothing of it was taken over",
+    "DeliveryStopped": "takes no writes; they wait",
+}
+_STATUS = re.compile(r"^(.*?(?:answered |\()[1-5]\d\d\)?)", re.DOTALL)
+_CAUSE_CHARACTERS = 300
+
+
+# ------------------------------------------------------------------------------------------------------ words (pure)
+
+
+def told(trouble: Trouble) -> str:
+    """A trouble's cause as far as it is ours: without what a system answered."""
+    status = _STATUS.match(trouble.cause)
+    said = status.group(1) if status else trouble.cause
+    if trouble.kind == "SystemFault" and not status:
+        said = ""
+    return " ".join(said.split())[:_CAUSE_CHARACTERS]
+
+
+def causes_of(world: World, troubles: Sequence[Trouble], name: str) -> list[Cause]:
+    """The causes behind a sync's troubles: a system that fails on five streams is one cause."""
+    found: dict[str, list[Trouble]] = {}
+    for trouble in troubles:
+        found.setdefault(key_of(trouble), []).append(trouble)
+    unread = {t.system for t in troubles if key_of(t).startswith("system:")}
+    # who cannot be read cannot be written to either: that is not a second cause
+    return [
+        _cause(world, key, group, name)
+        for key, group in found.items()
+        if not (key.startswith("delivery:") and group[0].system in unread)
+    ]
+
+
+def key_of(trouble: Trouble) -> str:
+    """The same for the same cause."""
+    if trouble.step == "deliver":
+        return f"delivery:{trouble.system}"
+    if trouble.kind in OF_A_STREAM:
+        return f"stream:{trouble.system}/{trouble.stream}:{trouble.kind}"
+    return f"system:{trouble.system}"
+
+
+def _cause(world: World, key: str, troubles: Sequence[Trouble], name: str) -> Cause:
+    first = troubles[0]
+    touched = concerned(world, first)
+    others = [i for i in world.landscape.integrations if i not in touched]
+    streams = list(dict.fromkeys(t.stream for t in troubles if t.stream))
+    where = f"{first.system} ({', '.join(streams)})" if streams else first.system
+    detail = told(first)
+    return Cause(
+        key=key,
+        kind=first.kind,
+        integration=", ".join(touched) or name,
+        system=first.system,
+        owner=world.owner_of_system(first.system),
+        cause=f"{where} {_MEANS.get(first.kind, 'failed')}" + (f": {detail}" if detail else ""),
+        unaffected=_unaffected(others),
+        next_step=_next_step(world, first, name),
+    )
+
+
+def concerned(world: World, trouble: Trouble) -> list[str]:
+    """The integrations that need what is in trouble: they read it, or they write to it."""
+    found = []
+    for name in world.landscape.integrations:
+        streams = world.streams_for(world.needed_entities([name]))
+        read = (trouble.system, trouble.stream) in streams if trouble.stream else False
+        if (trouble.step != "deliver" and read) or trouble.system in world.target_systems([name]):
+            found.append(name)
+    return found
+
+
+def _unaffected(others: Sequence[str]) -> str:
+    kept = "every other system was read and written as usual, and nothing is lost: what was read stays, what waits goes"
+    return f"{', '.join(others)} run as before; {kept} out by itself" if others else f"{kept} out by itself"
+
+
+def _next_step(world: World, trouble: Trouble, name: str) -> str:
+    again = f"then: concord sync {name}"
+    system, place = trouble.system, f"{trouble.system}/{trouble.stream}"
+    match trouble.kind:
+        case "AuthFailed":
+            return f"renew the credentials of {system} ({_secrets(world, system)}), {again}"
+        case "CountDrop":
+            return f"look into {place}: if the records are gone on purpose: concord sync {name} --full, and approve"
+        case "GateStopped":
+            return f"see what failed: concord quarantine; repair {place} at its source or the rule, {again}"
+        case "Misdeclared":
+            return f"compare the declaration of {place} with the system: concord check; {again}"
+        case "DeliveryStopped":
+            return (
+                f"see whether {system} works: concord systems check; what waits goes out with the next: concord deliver"
+            )
+        case _:
+            return f"see whether {system} works: concord systems check; {again} (the schedule tries again as well)"
+
+
+def _secrets(world: World, system: str) -> str:
+    """Where a system's secrets are declared to be; never what they are."""
+    settings = world.landscape.systems[system].settings
+    places = [f"{s.kind} {s.name}" for s in settings.values() if type(s).__name__ == "SecretRef"]
+    return ", ".join(places) or "see its declaration"
+
+
+def failure_of(world: World, name: str, error: BaseException) -> Cause:
+    """The cause of a sync that ended as a whole."""
+    said = f"{type(error).__name__}: {error}" if isinstance(error, Refused | DatabaseTrouble) else type(error).__name__
+    return broken(world, name, f"the sync of {name} ended with {' '.join(said.split())[:_CAUSE_CHARACTERS]}")
+
+
+def broken(world: World, name: str, cause: str) -> Cause:
+    """A sync that failed or crashed, in the words of who saw it."""
+    integrations = world.landscape.integrations
+    mine = integrations.get(name)
+    others = [i for i in integrations if i != name] if mine else []
+    return Cause(
+        key=f"sync:{name}",
+        kind="SyncFailed",
+        integration=name if mine else ", ".join(integrations),
+        system=None,
+        owner=world.contact(mine.owner) if mine else _owners(world),
+        cause=cause,
+        unaffected=_unaffected(others),
+        next_step=f"see what happened: concord status; then: concord sync {name}",
+    )
+
+
+def _owners(world: World) -> str:
+    roles = dict.fromkeys(i.owner for i in world.landscape.integrations.values())
+    return ", ".join(world.contact(role) for role in roles)
+
+
+def message(cause: Cause, times: int, opened_at: datetime) -> tuple[str, list[str]]:
+    """Title and lines of the message about an incident."""
+    title = f"{cause.system or cause.integration}: {_title(cause)}" + (f" (seen {times} times)" if times > 1 else "")
+    since = f", since {opened_at:%Y-%m-%d %H:%M %Z}" if times > 1 else ""
+    return title, [
+        f"Integration: {cause.integration}",
+        f"Owner: {cause.owner}",
+        f"Cause: {cause.cause}{since}",
+        f"Unaffected: {cause.unaffected}",
+        f"Next: {cause.next_step}",
+    ]
+
+
+_TITLES = {
+    "AuthFailed": "credentials refused",
+    "Unreachable": "cannot be reached",
+    "Transient": "does not answer",
+    "RateLimited": "overloaded",
+    "SystemFault": "not itself",
+    "Misdeclared": "does not fit its declaration",
+    "CountDrop": "records missing",
+    "GateStopped": "batch stopped by validation",
+    "DeliveryStopped": "takes no writes",
+    "SyncFailed": "sync failed",
+    "SyncMissed": "did not run",
+    "SyncLate": "late",
+    "SyncAbandoned": "ended without a word",
+    "HoldOverdue": "a hold waits for an answer",
+}
+
+
+def _title(cause: Cause) -> str:
+    return _TITLES.get(cause.kind, "needs a person")
+
+
+def recovery(closed: Recovered) -> tuple[str, list[str]]:
+    """Title and lines of the message that an incident is over."""
+    minutes = max(1, round((closed.closed_at - closed.opened_at).total_seconds() / 60))
+    cause = closed.cause
+    return f"{cause.system or cause.integration}: recovered", [
+        f"Integration: {cause.integration}",
+        f"Owner: {cause.owner}",
+        f"Was: {_title(cause)}, seen {closed.times} times in {minutes} min",
+        "Next: nothing to do",
+    ]
+
+
+def is_due(standing: Standing) -> bool:
+    """Whether an incident is told now: at once, then after a quarter of an hour, half an hour, an hour, two …"""
+    if standing.told_at is None:
+        return True
+    since = standing.now - standing.told_at
+    if since < QUIET:
+        return False
+    return not standing.is_told or since >= (standing.now - standing.opened_at) / 2
+
+
+# ------------------------------------------------------------------------------------------------------- effects
+
+
+def report(world: World, causes: Iterable[Cause], recovered: Sequence[str] = ()) -> int:
+    """Opens or counts the incidents of these causes, closes those of `recovered` keys; gives how many are seen now."""
+    seen = 0
+    with world.transaction() as conn:
+        for cause in causes:
+            seen += 1
+            _tell(conn, world, cause, store.open_or_escalate(conn, cause))
+        for closed in store.recover(conn, recovered):
+            if closed.is_told and _is_notified(world):
+                store.queue_alert(conn, closed.id, *recovery(closed), world.landscape.notify.get("channel"))
+    return seen
+
+
+def _tell(conn: Connection, world: World, cause: Cause, standing: Standing) -> None:
+    title, lines = message(cause, standing.times, standing.opened_at)
+    if not _is_notified(world):
+        return
+    if standing.is_queued:
+        store.reword_alert(conn, standing.id, title, lines)
+    elif is_due(standing):
+        store.queue_alert(conn, standing.id, title, lines, world.landscape.notify.get("channel"))
+
+
+def _is_notified(world: World) -> bool:
+    return bool(world.landscape.notify.get("slack"))
+
+
+def report_trouble(world: World, summary: Summary, name: str) -> int:
+    """After a sync: each cause of trouble becomes or stays an incident, and what went well closes its own."""
+    causes = causes_of(world, summary.trouble, name)
+    bad = {cause.key for cause in causes}
+    with world.transaction() as conn:
+        known = store.open_keys(conn)
+    well = _well(world, summary, name)
+    return report(world, causes, [key for key in known if key in well and key not in bad])
+
+
+def _well(world: World, summary: Summary, name: str) -> set[str]:
+    """Keys of the incidents that this sync disproves, where it had no trouble of them."""
+    entities = world.needed_entities(summary.integrations)
+    streams = world.streams_for(entities)
+    keys = {f"system:{system}" for system, _ in streams}
+    keys |= {f"stream:{system}/{stream}:{kind}" for system, stream in streams for kind in OF_A_STREAM}
+    keys |= {f"delivery:{system}" for system in world.target_systems(summary.integrations)}
+    keys |= {f"{what}:{each}" for each in (name, *summary.integrations) for what in ("sync", "missed", "abandoned")}
+    if not summary.trouble:
+        keys |= {f"late:{each}" for each in (name, *summary.integrations)}
+    return keys
+
+
+def conclude(world: World, name: str, outcome: Summary | BaseException) -> None:
+    """After a sync, however it was run: its incidents are opened, counted or closed, and told of.
+
+    Raises nothing: neither our database nor a messenger that fails may change what the sync did."""
+    try:
+        if isinstance(outcome, Summary):
+            report_trouble(world, outcome, name)
+        else:
+            report_failure(world, name, outcome)
+    except Exception as error:
+        log.warning("the incidents of %s cannot be recorded now: %s", name, type(error).__name__)
+    send_alerts(world)
+
+
+def report_failure(world: World, name: str, error: BaseException) -> int:
+    """After a sync that ended as a whole. One that was turned away as busy is no incident."""
+    if isinstance(error, SyncBusy | KeyboardInterrupt):
+        return 0
+    return report(world, [failure_of(world, name, error)])
+
+
+def send_alerts(world: World) -> int:
+    """Sends what waits; gives how many messages were accepted. Never raises for a messenger that fails: they wait."""
+    sent, after = 0, 0
+    try:
+        with world.transaction() as conn:
+            for cause, standing in store.untold(conn):
+                _tell(conn, world, cause, standing)
+        found = world.notifier()
+        if found is None:
+            return 0
+        notifier, channel = found
+        while True:
+            with world.transaction() as conn:
+                alert = store.next_alert(conn, after)
+                if alert is None:
+                    return sent
+                after = alert.id
+                try:
+                    notifier.notify(alert.title, alert.lines, channel=alert.channel or channel)
+                except ConnectorError as error:
+                    is_final = isinstance(error, Rejected)
+                    store.settle_alert(conn, alert.id, error=type(error).__name__, is_final=is_final)
+                    log.warning("a message was not accepted (%s); it waits", type(error).__name__)
+                    if is_final:
+                        continue
+                    return sent
+                store.settle_alert(conn, alert.id)
+                sent += 1
+    except (ConnectorError, DatabaseTrouble) as error:
+        log.warning("messages cannot be sent now (%s); they wait", type(error).__name__)
+        return sent

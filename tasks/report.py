@@ -1,0 +1,155 @@
+"""What a run shows of itself in Prefect: artifacts with names, counts and next steps; never a record's value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from tasks.incidents import told
+from tasks.rehearse import Listing
+from tasks.sync import Summary
+from tasks.world import World
+
+READ = ("received", "new", "changed", "unchanged", "quarantined")
+WRITTEN = ("created", "updated", "archived", "deleted", "held", "waiting")
+
+
+def key_of(*parts: str) -> str:
+    """An artifact's key: the same for the same integration, so that its history shows in one place."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+
+
+def sync_markdown(world: World, summary: Summary, name: str) -> str:
+    """What happened per system, what waits for whom, what to do next."""
+    word = "with trouble" if summary.trouble else "complete"
+    rounds = "one round" if summary.rounds == 1 else f"{summary.rounds} rounds"
+    parts = [
+        f"# {name}: {word}",
+        f"Sync {summary.sync_id}, {summary.mode}, {rounds}: {summary.golden_versions} golden versions,"
+        f" {summary.target_writes} writes to systems.",
+        _section("Read", READ, summary.systems, "Nothing was read."),
+        _section("Written", WRITTEN, summary.targets, "Nothing had to be written."),
+        "## What waits for whom\n" + "\n".join(f"- {line}" for line in waits(world, summary, name)),
+    ]
+    if summary.trouble:
+        lines = [
+            f"- **{t.system}{'/' + t.stream if t.stream else ''}** ({t.step}): {t.kind}. {told(t)}"
+            f" Owner: {world.owner_of_system(t.system)}"
+            for t in summary.trouble
+        ]
+        parts.insert(2, "## Trouble\n" + "\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def waits(world: World, summary: Summary, name: str) -> list[str]:
+    """One line for each kind of thing that waits, with its person and command; one line if nothing does."""
+    found: list[str] = []
+    owners = ", ".join(
+        dict.fromkeys(world.contact(world.landscape.integrations[i].owner) for i in summary.integrations)
+    )
+    stewards = ", ".join(
+        dict.fromkeys(world.owner_of(world.landscape.model[e]) for e in world.needed_entities(summary.integrations))
+    )
+    if summary.held:
+        found.append(f"{summary.held} writes are held for {owners}: `concord holds list`")
+    if summary.reviews:
+        found.append(f"{summary.reviews} doubtful pairs wait for {stewards}: `concord reviews`")
+    if summary.findings:
+        found.append(f"{summary.findings} findings wait for {stewards}: `concord findings`")
+    if summary.quarantined:
+        found.append(f"{summary.quarantined} records of this run failed a rule, for {stewards}: `concord quarantine`")
+    if summary.rejected:
+        found.append(f"{summary.rejected} writes were refused by their system, for {owners}: `concord status`")
+    if summary.waiting:
+        found.append(f"{summary.waiting} writes wait for another record to arrive there first; nobody has to act")
+    if summary.trouble:
+        found.append(f"after the trouble is over: `concord sync {name}`")
+    return found or ["nothing; a second sync now would write nothing"]
+
+
+def _section(title: str, columns: Sequence[str], rows: Mapping[str, Mapping[str, int]], nothing: str) -> str:
+    if not rows:
+        return f"## {title}\n{nothing}"
+    head = f"| | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}"
+    lines = [f"| {place} | {' | '.join(str(c.get(col, 0)) for col in columns)} |" for place, c in sorted(rows.items())]
+    return f"## {title}\n{head}\n" + "\n".join(lines)
+
+
+def counts_table(summary: Summary) -> list[dict[str, Any]]:
+    """Every count of a sync as rows: where, what, how many."""
+    groups = (("read", summary.systems), ("match", summary.entities), ("write", summary.targets))
+    return [
+        {"step": step, "where": where, "what": what, "count": count}
+        for step, places in groups
+        for where, counts in sorted(places.items())
+        for what, count in counts.items()
+        if count
+    ]
+
+
+def inbox_of(world: World) -> str | None:
+    """Where a person reads the alerts; None where the landscape names no messenger."""
+    system = world.landscape.notify.get("slack")
+    if not system:
+        return None
+    return str(world.landscape.systems[str(system)].settings.get("url") or "https://slack.com")
+
+
+def show_sync(world: World, summary: Summary, name: str) -> None:
+    """The artifacts of a sync's flow run."""
+    create_markdown_artifact(
+        sync_markdown(world, summary, name), key=key_of("sync", name), description=f"What the sync of {name} did"
+    )
+    create_table_artifact(
+        counts_table(summary) or [{"step": "read", "where": "everywhere", "what": "nothing new", "count": 0}],
+        key=key_of("counts", name),
+        description="Every count of this sync",
+    )
+    if summary.docs:
+        link = Path(summary.docs).absolute().as_uri() if "://" not in summary.docs else summary.docs
+        create_link_artifact(
+            link, link_text="Data Docs", key=key_of("data-docs", name), description="What was validated, rule by rule"
+        )
+    inbox = inbox_of(world)
+    if inbox:
+        create_link_artifact(
+            inbox, link_text="Alert inbox", key=key_of("alerts", name), description="Where incidents are told"
+        )
+
+
+def in_short(summary: Summary) -> str:
+    """One line for a list of runs."""
+    read = sum(counts.get("received", 0) for counts in summary.systems.values())
+    said = f"{read} records read, {summary.golden_versions} golden versions, {summary.target_writes} writes"
+    if not summary.trouble:
+        return said
+    what = ", ".join(dict.fromkeys(f"{t.system} ({t.kind})" for t in summary.trouble))
+    return f"trouble with {what}; the others went on: {said}"
+
+
+def planned_counts(listing: Listing) -> list[dict[str, Any]]:
+    """What a plan would write, counted by target and operation: the values themselves are for `concord plan`."""
+    return [
+        {
+            "integration": target.integration,
+            "target": f"{target.system}/{target.stream}",
+            "operation": target.op,
+            "writes": target.count,
+            "then": target.verdict,
+            "because": target.because,
+        }
+        for target in listing.targets
+    ]
+
+
+def show_plan(rows: list[dict[str, Any]], name: str) -> None:
+    """The artifact of a plan."""
+    create_table_artifact(
+        rows or [{"integration": name, "target": "everywhere", "operation": "nothing to do", "writes": 0}],
+        key=key_of("plan", name),
+        description=f"What a sync of {name} would write; nothing was written. Record by record: concord plan {name}",
+    )

@@ -1,0 +1,227 @@
+"""The steps of a sync as Prefect task runs: named for people, retried where trying again helps, remembered by nobody.
+
+What crosses a task's boundary is names and ids (DESIGN 2): never a record. No result is kept and none is reused, as
+our own database says what was done. Systems are read at the same time, the streams of one system one after another.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import PrefectFuture, as_completed
+from prefect.tasks import Task, exponential_backoff
+
+from connectors.protocol import ConnectorError, Transient
+from staging.errors import DatabaseUnavailable
+from tasks import landscape as reading
+from tasks.deliver import Delivered, deliver
+from tasks.extract import Extracted, extract
+from tasks.plan import plan_leftovers
+from tasks.release import Released, release
+from tasks.resolve import Resolved, resolve
+from tasks.stage import Staged, stage
+from tasks.sync import Mode, Stream, Trouble, trouble
+from tasks.world import World
+
+READERS = 4
+"""Systems that are read at the same time."""
+LONG_RECORDS = 5_000
+"""A reading beyond this many records shows its progress as an artifact of its own."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_worlds: dict[Path, World] = {}
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """Where a task works: everything else hangs on the World that these names lead to."""
+
+    folder: str
+    digest: str
+    sync_id: int | None = None
+    docs_dir: str | None = None
+
+    @property
+    def world(self) -> World:
+        """The process's World of this landscape as declared when the run began."""
+        return opened(Path(self.folder), self.digest)
+
+    @property
+    def docs(self) -> Path | None:
+        return Path(self.docs_dir) if self.docs_dir else None
+
+
+def opened(folder: Path, digest: str | None = None) -> World:
+    """This process's World of a landscape's folder: made once, and again when the declarations have another digest.
+
+    Without a digest the folder is read. Raises Refused, DatabaseUnavailable."""
+    folder = folder.absolute()
+    with _lock:
+        known = _worlds.get(folder)
+        if known is not None and digest == known.landscape.digest:
+            return known
+        landscape = reading.load(folder)
+        if known is not None and landscape.digest == known.landscape.digest:
+            return known
+        _worlds[folder] = World(landscape, folder)
+        return _worlds[folder]
+
+
+def is_passing(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+    """Whether trying again may help: a system or our database was away, as opposed to wrong."""
+    return isinstance(state.result(raise_on_failure=False), Transient | DatabaseUnavailable)
+
+
+def _step(name: str, shown: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """What every step has in common. Delays grow 5, 10, 20 s, each up to half as long again by chance."""
+    return task(
+        name=name,
+        task_run_name=shown,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=3,
+        retry_delay_seconds=exponential_backoff(5),
+        retry_jitter_factor=0.5,
+        retry_condition_fn=is_passing,
+    )
+
+
+@_step("read", "read {system}/{stream}")
+def read(at: At, system: str, stream: str, mode: Mode, sample: int | None) -> Extracted:
+    """Read one stream of a system and land what differs."""
+    tell = Progress(f"reading {system}/{stream}")
+    return extract(at.world, system, stream, mode=mode, sync_id=at.sync_id, sample=sample, progress=tell)
+
+
+@_step("validate", "validate {system}/{stream}")
+def validate(at: At, system: str, stream: str) -> Staged:
+    """Map what landed into canonical columns, let the gate judge it, merge what passed."""
+    return stage(at.world, system, stream, sync_id=at.sync_id, docs_dir=at.docs)
+
+
+@_step("match", "match {entity}")
+def match(at: At, entity: str, integrations: tuple[str, ...]) -> Resolved:
+    """Find which golden record each record is, what it now says, and what every target must hear."""
+    return resolve(at.world, entity, sync_id=at.sync_id, integrations=integrations)
+
+
+@_step("plan", "plan what is left")
+def plan(at: At, integrations: tuple[str, ...]) -> None:
+    """Plan what earlier runs left unplanned."""
+    plan_leftovers(at.world, integrations, sync_id=at.sync_id)
+
+
+@_step("release", "release what is planned")
+def let_go(at: At, integrations: tuple[str, ...]) -> Released:
+    """Let planned writes go, or hold them for a person."""
+    return release(at.world, integrations)
+
+
+@_step("deliver", "deliver to {system}")
+def send(at: At, system: str, integrations: tuple[str, ...]) -> Delivered:
+    """Send what is due to one system, each write once."""
+    return deliver(at.world, integrations, systems=[system])
+
+
+class Progress:
+    """A progress artifact for a reading that turns out long; nothing for a short one."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.artifact: Any = None
+
+    def __call__(self, received: int, total: int | None) -> None:
+        if received < LONG_RECORDS:
+            return
+        percent = min(100.0, 100.0 * received / total) if total else 0.0
+        told = f"{self.what}: {received:,} records" + (f" of {total:,}" if total else " so far")
+        if self.artifact is None:
+            self.artifact = create_progress_artifact(percent, description=told)
+        else:
+            update_progress_artifact(self.artifact, percent, description=told)
+
+
+@dataclass
+class PrefectSteps:
+    """tasks.sync.Steps as Prefect task runs of the flow run that calls them."""
+
+    at: At
+
+    def extract(self, streams: Sequence[Stream], mode: Mode, sample: int | None) -> list[Extracted | Trouble]:
+        """Several systems at once, one system's streams in order; a stream that cannot be read stops no other."""
+        waiting: dict[str, deque[Stream]] = {}
+        for place in streams:
+            waiting.setdefault(place[0], deque()).append(place)
+        found: dict[Stream, Extracted | Trouble] = {}
+        running: dict[PrefectFuture[Extracted], Stream] = {}
+        while waiting or running:
+            for system in list(waiting):
+                if len(running) < READERS and system not in {s for s, _ in running.values()}:
+                    place = waiting[system].popleft()
+                    running[read.submit(self.at, *place, mode, sample)] = place
+                    if not waiting[system]:
+                        del waiting[system]
+            done = next(as_completed(list(running)))
+            place = running.pop(done)
+            found[place] = _answer(done, place)
+        return [found[place] for place in streams]
+
+    def stage(self, streams: Sequence[Stream]) -> list[Staged | Trouble]:
+        return [validate(self.at, system, stream) for system, stream in streams]
+
+    def resolve(self, entities: Sequence[str], integrations: tuple[str, ...]) -> list[Resolved]:
+        return [match(self.at, entity, integrations) for entity in entities]
+
+    def plan(self, integrations: tuple[str, ...]) -> None:
+        plan(self.at, integrations)
+
+    def release(self, integrations: tuple[str, ...]) -> Released:
+        return let_go(self.at, integrations)
+
+    def deliver(self, integrations: tuple[str, ...]) -> Delivered:
+        """Every target system at once; one that is down leaves the others on time."""
+        systems = sorted(self.at.world.target_systems(integrations))
+        futures = {system: send.submit(self.at, system, integrations) for system in systems}
+        done = Delivered()
+        for system, future in futures.items():
+            try:
+                done = merged(done, future.result())
+            except ConnectorError as error:
+                done.troubled[system] = str(error)
+        return done
+
+
+def _answer(future: PrefectFuture[Extracted], place: Stream) -> Extracted | Trouble:
+    try:
+        return future.result()
+    except ConnectorError as error:
+        return trouble(*place, "extract", error)
+
+
+def merged(a: Delivered, b: Delivered) -> Delivered:
+    """What two deliveries did, together."""
+    ops = {where: dict(counts) for where, counts in a.done.items()}
+    for where, counts in b.done.items():
+        into = ops.setdefault(where, {})
+        for op, n in counts.items():
+            into[op] = into.get(op, 0) + n
+    return Delivered(
+        done=ops,
+        rejected=a.rejected + b.rejected,
+        unknown=a.unknown + b.unknown,
+        retried=a.retried + b.retried,
+        found=a.found + b.found,
+        troubled=a.troubled | b.troubled,
+    )
