@@ -1,0 +1,108 @@
+"""Concord's side, one load in a process of its own: land, map, validate, match, golden records, outbox.
+
+    python -m benchmarks.load.concord_side LANDSCAPE [--warm]
+
+The steps are those of `concord sync`, run without Prefect. Prints one line of JSON: seconds of the work, of what was
+imported before it, of each step, the peak memory of this process, and what was done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks.load.memory import peak_mib
+
+T = TypeVar("T")
+
+
+@dataclass
+class Clock:
+    """Seconds by step."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def timed(self, step: str, work: Callable[[], T]) -> T:
+        """Does the work and adds its time to the step's."""
+        before = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - before
+
+
+def load(folder: Path, clock: Clock) -> dict[str, object]:
+    """One sync of the landscape; gives its summary."""
+    from tasks import sync as syncing
+    from tasks.sync import Mode, PlainSteps, Stream
+    from tasks.world import World
+
+    class Timed(PlainSteps):
+        """The plain steps, each with its time taken."""
+
+        def extract(self, streams: Sequence[Stream], mode: Mode, sample: int | None):  # type: ignore[no-untyped-def]
+            return clock.timed("extract", lambda: super(Timed, self).extract(streams, mode, sample))
+
+        def stage(self, streams: Sequence[Stream]):  # type: ignore[no-untyped-def]
+            return clock.timed("map_validate_merge", lambda: super(Timed, self).stage(streams))
+
+        def resolve(self, entities: Sequence[str], integrations: tuple[str, ...]):  # type: ignore[no-untyped-def]
+            return clock.timed("match_golden_plan", lambda: super(Timed, self).resolve(entities, integrations))
+
+        def plan(self, integrations: tuple[str, ...]) -> None:
+            clock.timed("plan_leftovers", lambda: super(Timed, self).plan(integrations))
+
+        def release(self, integrations: tuple[str, ...]):  # type: ignore[no-untyped-def]
+            return clock.timed("release", lambda: super(Timed, self).release(integrations))
+
+    world = clock.timed("declarations", lambda: World.of(folder))
+    try:
+        sync_id = syncing.begin(world, "all", "incremental", started_by="benchmark")
+        steps = Timed(world, sync_id)
+        return syncing.sync(world, "all", steps, sync_id=sync_id).as_dict()
+    finally:
+        world.close()
+
+
+def main() -> int:
+    """Reads the command line, loads once, prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("landscape", type=Path)
+    parser.add_argument("--warm", action="store_true", help="import everything, Great Expectations too, beforehand")
+    parser.add_argument("--profile", type=Path, help="write a cProfile of the work to this file")
+    asked = parser.parse_args()
+    began = time.perf_counter()
+    if asked.warm:
+        import tasks.sync  # noqa: F401
+        from expectations.run import preload
+
+        preload()
+    imported = time.perf_counter() - began
+    clock = Clock()
+    began = time.perf_counter()
+    if asked.profile:
+        import cProfile
+
+        with cProfile.Profile() as profile:
+            summary = load(asked.landscape, clock)
+        profile.dump_stats(asked.profile)
+    else:
+        summary = load(asked.landscape, clock)
+    seconds = time.perf_counter() - began
+    clock.seconds["other"] = seconds - sum(clock.seconds.values())
+    figures = {
+        "seconds": seconds, "import_seconds": imported, "peak_mib": peak_mib(), "stages": clock.seconds,
+        "summary": summary,
+    }  # fmt: skip
+    print(json.dumps(figures, default=str))
+    return 1 if summary["trouble"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
