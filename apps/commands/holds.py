@@ -1,0 +1,171 @@
+"""`concord holds`: sets of writes that wait for a person's yes or no."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from apps import listing, session
+from apps.exits import REFUSED, Stop
+from apps.options import AllStates, By, Json, Limit, Reason, Since, Yes
+from apps.screen import clean, count, emit, err, heading, is_interactive, show, table, then
+
+if TYPE_CHECKING:
+    from tasks.world import World
+
+app = typer.Typer(help="Writes that wait for a yes: list, show, approve, reject.", no_args_is_help=True)
+Entry = Annotated[int, typer.Argument(metavar="ID", min=1)]
+CODE = "CONCORD_APPROVAL_CODE"
+KINDS = {
+    "brake": "more than the brake allows at once",
+    "ask_when": "the landscape asks about such writes",
+    "mode": "this target asks before every write",
+    "window": "a deliberate delay",
+    "delete": "a deletion that is to be asked about",
+    "currency": "a change of currency",
+    "duplicate": "the target seems to have it already",
+}
+
+
+def register(root: typer.Typer) -> None:
+    root.add_typer(app, name="holds", rich_help_panel="What waits for a person")
+
+
+@app.command("list")
+def list_holds(
+    context: typer.Context,
+    integration: Annotated[str | None, typer.Option("--integration", help="Only of this integration.")] = None,
+    is_all: AllStates = False,
+    since: Since = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """Sets of writes that wait for a person, with the reason."""
+    with session.of(context).reading() as (world, conn):
+        if integration:
+            session.integrations(world, integration)
+        rows, total = listing.listing(
+            conn, "hold", filters={"integration": integration}, is_all=is_all, since=since, limit=limit
+        )
+    for row in rows:
+        row["target"] = f"{row['system']}/{row['stream']}"
+    columns = (
+        ("id", "id"), ("integration", "integration"), ("target", "target"), ("op", "op"), ("#writes", "waiting"),
+        ("why", "reason"), ("for", "owner"),
+    )  # fmt: skip
+    listing.show_list("hold", rows, total, columns, as_json=as_json)
+
+
+@app.command("show")
+def show_hold(context: typer.Context, entry_id: Entry, limit: Limit = 50, as_json: Json = False) -> None:
+    """The writes behind a hold, field by field: what the target holds, what it would be told."""
+    from staging import holds
+
+    with session.of(context).reading() as (_, conn):
+        entry = listing.one(conn, "hold", entry_id)
+        writes = holds.writes_of(conn, entry_id)
+    if as_json:
+        emit({**entry, "writes_waiting": [dict(w) for w in writes]})
+        return
+    show(f"{KINDS[entry['kind']]}: {entry['reason']}", style="bold")
+    show(
+        f"{entry['integration']} would {entry['op']} in {entry['system']}/{entry['stream']};"
+        f" {entry['state']}, for {entry['owner']}"
+    )
+    _print_writes(writes[:limit])
+    if len(writes) > limit:
+        show(f"… and {count(len(writes) - limit, 'more write')} (--limit)")
+    if entry["state"] == "open":
+        show("")
+        then(
+            f"send them: concord holds approve {entry_id} --by ROLE --reason TEXT",
+            f"drop them: concord holds reject {entry_id} --by ROLE --reason TEXT",
+        )
+
+
+@app.command()
+def approve(context: typer.Context, entry_id: Entry, by: By, reason: Reason, yes: Yes = False) -> None:
+    """Let exactly the writes go that wait behind the hold now."""
+    entry, number = _decide(context, entry_id, by, reason, yes=yes, is_approved=True)
+    show(f"approved by {by}: {count(number, 'write')} to {entry['system']}/{entry['stream']}", style="green")
+    then(f"send them now: concord deliver {entry['integration']}", "or leave them to the next sync")
+
+
+@app.command()
+def reject(context: typer.Context, entry_id: Entry, by: By, reason: Reason, yes: Yes = False) -> None:
+    """Drop the writes behind the hold. They are planned again only when something about their records changes."""
+    entry, number = _decide(context, entry_id, by, reason, yes=yes, is_approved=False)
+    show(f"rejected by {by}: {count(number, 'write')} to {entry['system']}/{entry['stream']} will not be sent")
+    then("they come back when their records change; correct the cause in the system of record")
+
+
+def _decide(
+    context: typer.Context, entry_id: int, by: str, reason: str, *, yes: bool, is_approved: bool
+) -> tuple[Mapping[str, Any], int]:
+    """One decision in one transaction over the very writes that were shown; gives the hold and how many they were."""
+    from staging import holds
+
+    reason = listing.told(reason, "--reason")
+    with session.of(context).world() as world:
+        session.role(world.landscape, by)
+        with world.transaction() as conn:
+            entry = listing.one(conn, "hold", entry_id)
+            writes = holds.writes_of(conn, entry_id)
+        listing.require_open("hold", entry)
+        if not writes:
+            raise Stop(0, f"nothing to do: no write waits behind hold {entry_id} any more")
+        prove(world, by)
+        verb = "Send" if is_approved else "Drop"
+        if not yes:
+            show(f"{KINDS[entry['kind']]}: {entry['reason']}")
+            _print_writes(writes[:10])
+        what = f"{count(len(writes), 'write')} to {entry['system']}/{entry['stream']}"
+        session.confirmed(f"{verb} {what}?", yes=yes, otherwise=(f"see them: concord holds show {entry_id}",))
+        with world.transaction() as conn:
+            now = holds.writes_of(conn, entry_id)
+            if [w["write_hash"] for w in now] != [w["write_hash"] for w in writes]:
+                raise Stop(
+                    REFUSED, "the writes have changed meanwhile; nothing was done", f"concord holds show {entry_id}"
+                )
+            act = holds.approve if is_approved else holds.reject
+            return entry, act(conn, entry_id, by=by, reason=reason)
+
+
+def prove(world: World, by: str) -> None:
+    """Asks for the personal code where the person has declared one (DESIGN 9.14); compared in constant time."""
+    from tasks.landscape import read_secret
+
+    person = world.landscape.people[by]
+    if person.code is None:
+        return
+    given = os.environ.get(CODE)
+    if given is None:
+        if not is_interactive():
+            raise Stop(REFUSED, f"{by} proves who it is by a personal code, and nobody is there to ask: set {CODE}")
+        given = err().input(f"Personal code of {by}: ", password=True)
+    expected = read_secret(person.code, f"people.{by}.code")
+    if not hmac.compare_digest(given.encode(), expected.encode()):
+        raise Stop(REFUSED, f"this is not the personal code of {by}; nothing was done")
+
+
+def _print_writes(writes: Sequence[Mapping[str, Any]]) -> None:
+    """Each write as its record and its fields: old → new."""
+    for write in writes:
+        heading(f"{write['op']} {write['canonical_id']}" + (f" ({write['source_id']})" if write["source_id"] else ""))
+        show(f"{write['because']}" + (f"; {write['reason']}" if write["reason"] else ""))
+        print_changes(write["before"] or [])
+
+
+def print_changes(changes: Sequence[Mapping[str, Any]]) -> None:
+    """Field by field: what stands there, what it would become, by which authority."""
+    rows = [(c["field"], shown(c.get("old")), "→", shown(c.get("new")), c.get("authority") or "") for c in changes]
+    table(("field", "now", "", "then", "authority"), rows)
+
+
+def shown(value: object) -> str:
+    """A value in a list of changes; an empty one is told from an empty text."""
+    return "(empty)" if value is None else clean(value)

@@ -1,0 +1,42 @@
+"""What a person decides about an entry of a queue, and what that sets in motion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+from sqlalchemy import Connection, text
+
+from canonical.model import Entity
+from staging import staged
+
+KEY_SEPARATOR = "\x1f"
+"""Between system, stream and source id in the key of a record that a review names."""
+
+
+def discard_quarantine(conn: Connection, entry_id: int, *, by: str, reason: str) -> bool:
+    """Closes an entry: the record stays out until it changes at its source. False when it is not open."""
+    found = conn.execute(
+        text(
+            "update ops.quarantine set state = 'discarded', closed_at = now(), closed_by = :by,"
+            " closed_because = :reason where id = :id and state = 'open'"
+        ),
+        {"id": entry_id, "by": by, "reason": reason},
+    )
+    return bool(found.rowcount)
+
+
+def match_again(conn: Connection, entity: Entity, keys: Sequence[tuple[str, str, str]]) -> int:
+    """Puts staged records that wait for a review back to work, so that the next sync acts on the answer."""
+    rows = [staged.one(conn, entity, *key) for key in keys]
+    waiting = pl.concat(rows).filter(pl.col("state") == "review") if rows else pl.DataFrame()
+    if waiting.is_empty():
+        return 0
+    staged.settle(conn, entity, waiting.select(*staged.KEY, pl.lit("dirty").alias("state"), "unresolved"))
+    return waiting.height
+
+
+def key_parts(key: str) -> tuple[str, str, str]:
+    """System, stream and source id of a key as a review holds it."""
+    system, stream, source_id = key.split(KEY_SEPARATOR, 2)
+    return system, stream, source_id
