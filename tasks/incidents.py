@@ -295,6 +295,17 @@ def conclude(world: World, name: str, outcome: Summary | BaseException) -> None:
     send_alerts(world)
 
 
+def conclude_delivery(world: World, name: str, troubles: Sequence[Trouble], *, written: Iterable[str]) -> None:
+    """After a delivery alone: a system that took something takes writes again; one that did not is an incident."""
+    causes = causes_of(world, troubles, name)
+    bad = {cause.key for cause in causes}
+    try:
+        report(world, causes, [key for key in (f"delivery:{system}" for system in written) if key not in bad])
+    except DatabaseTrouble as error:
+        log.warning("the incidents of this delivery cannot be recorded now: %s", type(error).__name__)
+    send_alerts(world)
+
+
 def report_failure(world: World, name: str, error: BaseException) -> int:
     """After a sync that ended as a whole. One that was turned away as busy is no incident."""
     if isinstance(error, SyncBusy | KeyboardInterrupt):

@@ -9,6 +9,8 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
+from staging.incidents import Cause
+from tasks.deliver import Delivered
 from tasks.incidents import told
 from tasks.rehearse import Listing
 from tasks.sync import Summary
@@ -152,4 +154,28 @@ def show_plan(rows: list[dict[str, Any]], name: str) -> None:
         rows or [{"integration": name, "target": "everywhere", "operation": "nothing to do", "writes": 0}],
         key=key_of("plan", name),
         description=f"What a sync of {name} would write; nothing was written. Record by record: concord plan {name}",
+    )
+
+
+def show_delivery(done: Delivered, name: str) -> None:
+    """The artifact of a delivery."""
+    rows = [
+        {"target": where, "operation": op, "writes": n}
+        for where, ops in sorted(done.done.items())
+        for op, n in ops.items()
+    ]
+    create_table_artifact(
+        rows or [{"target": "everywhere", "operation": "nothing was due", "writes": 0}],
+        key=key_of("delivered", name),
+        description="What was sent",
+    )
+
+
+def show_watch(causes: Sequence[Cause]) -> None:
+    """The artifact of a watch: what needs a person, or that nothing does."""
+    lines = [f"- **{c.integration}**: {c.cause}. Owner: {c.owner}. Next: {c.next_step}" for c in causes]
+    create_markdown_artifact(
+        "# What needs a person\n" + ("\n".join(lines) or "Nothing: everything ran as its schedule and promise say."),
+        key="watch",
+        description="What did not run, ran late, died, or waits too long",
     )

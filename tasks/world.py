@@ -26,6 +26,7 @@ from connectors.protocol import Target as TargetConnector
 from staging import golden
 from staging.engine import Connection, Engine, transaction
 from staging.engine import engine as app_engine
+from staging.reference_checks import reference_checks
 from tasks import landscape as reading
 
 if TYPE_CHECKING:
@@ -265,7 +266,8 @@ class World:
 
     def checks(self, entity: Entity, columns: Sequence[str]) -> tuple[Check, ...]:
         """What a batch of the entity that fills these columns is checked for."""
-        return checks_for(entity, self.landscape.rules.get(entity.name), mapped=columns)
+        extra = reference_checks(entity, self.landscape.model)
+        return checks_for(entity, self.landscape.rules.get(entity.name), mapped=columns, extra=extra)
 
     def tolerance(self, entity: Entity) -> Limit | None:
         """How much of a batch may fail before it stops; None: the default."""
