@@ -1,0 +1,159 @@
+"""What runs when: a landscape's declared schedules as deployments (DESIGN 8). Pure: values in, values out.
+
+sync/customer-details    one for each integration, on its own schedule, incremental; startable by hand in any mode
+sync/all                 every integration together, each night in full: that finds records that disappeared
+deliver/due              what became due meanwhile: retries, approved holds
+watch/watch              what did not run, is late, died or waits too long
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from canonical.landscape import Integration, Landscape, Timing
+
+SWEEP = "10 3 * * *"
+"""Each night, after the nightly integrations of most and before people come."""
+DELIVER = "2-59/5 * * * *"
+"""Every five minutes, between the watches: a failed write is tried again after 5 s to 15 min."""
+WATCH = "*/5 * * * *"
+"""A run must have begun within five minutes of its time: looked for as often."""
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSpec:
+    """One deployment of one flow."""
+
+    flow: Literal["sync", "deliver", "watch"]
+    name: str
+    cron: str | None
+    """Five fields in `timezone`; None: started by hand only."""
+    timezone: str
+    rhythm: str
+    """The schedule in words, also a tag."""
+    description: str
+    tags: tuple[str, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """What the form shows before somebody changes it."""
+    scheduled: Mapping[str, Any] = field(default_factory=dict)
+    """What its schedule asks for instead."""
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Parameters whose values the form offers by name."""
+
+    @property
+    def full_name(self) -> str:
+        """As Prefect names it: flow/deployment."""
+        return f"{self.flow}/{self.name}"
+
+
+def specs(landscape: Landscape) -> list[DeploymentSpec]:
+    """Every deployment of a landscape."""
+    integrations = landscape.integrations.values()
+    names = tuple(landscape.integrations)
+    return [
+        *(_of_integration(landscape, each) for each in integrations),
+        DeploymentSpec(
+            flow="sync",
+            name=ALL,
+            cron=SWEEP,
+            timezone=landscape.timezone,
+            rhythm=rhythm(SWEEP),
+            description=f"Every integration of {landscape.name} together: {', '.join(names)}. Each night in full,"
+            " which also finds records that disappeared.",
+            tags=(landscape.name, rhythm(SWEEP)),
+            parameters={"integration": ALL, "mode": "incremental"},
+            scheduled={"integration": ALL, "mode": "full"},
+            choices={"integration": (ALL, *names)},
+        ),
+        DeploymentSpec(
+            flow="deliver",
+            name="due",
+            cron=DELIVER,
+            timezone=zone_of(DELIVER, landscape.timezone),
+            rhythm=rhythm(DELIVER),
+            description="Send what is due: writes to be tried again, holds that a person approved.",
+            tags=(landscape.name, rhythm(DELIVER)),
+            parameters={"integration": ALL},
+            choices={"integration": (ALL, *names)},
+        ),
+        DeploymentSpec(
+            flow="watch",
+            name="watch",
+            cron=WATCH,
+            timezone=zone_of(WATCH, landscape.timezone),
+            rhythm=rhythm(WATCH),
+            description="Look for what should have happened and did not, and tell whom it concerns.",
+            tags=(landscape.name, rhythm(WATCH)),
+        ),
+    ]
+
+
+def zone_of(cron: str | None, timezone: str) -> str:
+    """The zone a schedule is kept in: the landscape's; UTC where only minutes are named and it makes no difference.
+
+    In the hour that comes twice when summer time ends Prefect starts nothing of a schedule kept in local time (3.8.8:
+    `*/15` pauses for 75 minutes); a schedule of minutes must not pause."""
+    if not cron or cron.split()[1:] != ["*"] * 4:
+        return timezone
+    zone = ZoneInfo(timezone)
+    offsets = [datetime(2026, month, 1, tzinfo=zone).utcoffset() or timedelta() for month in range(1, 13)]
+    return "UTC" if all(offset % timedelta(hours=1) == timedelta() for offset in offsets) else timezone
+
+
+def _of_integration(landscape: Landscape, integration: Integration) -> DeploymentSpec:
+    cron = integration.timing.schedule
+    return DeploymentSpec(
+        flow="sync",
+        name=integration.name,
+        cron=cron,
+        timezone=zone_of(cron, landscape.timezone),
+        rhythm=rhythm(cron),
+        description=_charter(integration, integration.timing),
+        tags=(landscape.name, integration.entity, rhythm(cron)),
+        parameters={"integration": integration.name, "mode": "incremental"},
+        choices={"integration": (integration.name,)},
+    )
+
+
+def _charter(integration: Integration, timing: Timing) -> str:
+    """What a person reads above the form: why this runs, for whom, and how often."""
+    targets = ", ".join(f"{t.system}/{t.stream} ({t.mode})" for t in integration.to)
+    lines = [
+        integration.problem,
+        f"**Decides:** {integration.decision}" if integration.decision else "",
+        f"**For:** {integration.beneficiary}" if integration.beneficiary else "",
+        f"**Owner:** {integration.owner}",
+        f"**Moves:** {integration.entity} to {targets}",
+        f"**Runs:** {rhythm(timing.schedule)}" + (f". {timing.because}" if timing.because else ""),
+        f"**Fallback:** {integration.fallback}" if integration.fallback else "",
+    ]
+    return "\n\n".join(line for line in lines if line)
+
+
+_MINUTES = re.compile(r"^(?:\*|\d+-59)/(\d+) \* \* \* \*$")
+_HOURLY = re.compile(r"^(\d+) \* \* \* \*$")
+_DAILY = re.compile(r"^(\d+) (\d+) \* \* \*$")
+NIGHT = range(6)
+
+
+def rhythm(cron: str | None) -> str:
+    """A schedule in words: `every 15 minutes`, `hourly at :20`, `nightly at 01:30`; the cron itself where none fits."""
+    if not cron:
+        return "by hand"
+    text = " ".join(cron.split())
+    if text == "* * * * *":
+        return "every minute"
+    if found := _MINUTES.match(text):
+        return f"every {found[1]} minutes"
+    if found := _HOURLY.match(text):
+        return f"hourly at :{int(found[1]):02d}"
+    if found := _DAILY.match(text):
+        minute, hour = int(found[1]), int(found[2])
+        return f"{'nightly' if hour in NIGHT else 'daily'} at {hour:02d}:{minute:02d}"
+    return f"cron {text}"

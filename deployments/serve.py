@@ -1,0 +1,188 @@
+"""Serve a landscape: its deployments in the local Prefect server (or the one PREFECT_API_URL names), run from here.
+
+    python -m deployments.serve [FOLDER]
+
+Runs are processes of their own, started by this one as Prefect hands them out. On SIGTERM the schedules are paused and
+the runs that are under way are ended; our ledger lets the next run go on where they stopped.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from deployments import prefect_local
+from deployments.schedules import DeploymentSpec, specs
+from staging import runs
+from staging.engine import transaction
+from staging.home import concord_home
+from tasks import landscape as reading
+
+if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
+    from prefect.flows import Flow
+
+    from canonical.landscape import Landscape
+
+POLL_SECONDS = 2
+"""How often Prefect is asked for runs that are due: a click in its pages begins to run after about three seconds."""
+RUNS_AT_ONCE = 4
+
+
+def serve(folder: str | Path | None = None, *, runs_at_once: int = RUNS_AT_ONCE) -> None:
+    """Serve until SIGTERM or Ctrl-C. Raises Refused, DatabaseTrouble, PrefectUnavailable."""
+    landscape = prepare(folder)
+    from prefect import serve as prefect_serve
+
+    deployments = [to_deployment(spec) for spec in specs(landscape)]
+    drop_overdue(landscape)
+    prefect_serve(
+        *deployments,
+        pause_on_shutdown=True,
+        print_starting_message=False,
+        limit=runs_at_once,
+        query_seconds=POLL_SECONDS,
+    )
+
+
+def register(folder: str | Path | None = None) -> dict[str, str]:
+    """Put a landscape's deployments into Prefect, to be run by whoever serves them; gives name → id.
+
+    Deployments of integrations that are no longer declared are removed."""
+    landscape = prepare(folder)
+    found = {spec.full_name: str(to_deployment(spec).apply()) for spec in specs(landscape)}
+    remove_others(landscape)
+    return found
+
+
+def prepare(folder: str | Path | None = None) -> Landscape:
+    """Leads this process, and the runs it starts, to one landscape, one database, one home and one Prefect server."""
+    place = reading.folder_of(folder).absolute()
+    landscape = reading.load(place)
+    # runs are started in other folders and later: what is named relative to here must stay the same
+    os.environ["CONCORD_LANDSCAPE"] = str(place)
+    os.environ["CONCORD_HOME"] = str(concord_home())
+    with transaction() as conn:
+        runs.pin_declaration(conn, landscape.digest, landscape.name, landscape.files)
+    prefect_local.start()
+    return landscape
+
+
+def to_deployment(spec: DeploymentSpec) -> RunnerDeployment:
+    """A spec as Prefect's own deployment, with its entrypoint as a module path and its choices by name."""
+    from prefect.schedules import Cron
+    from prefect.types.entrypoint import EntrypointType
+
+    schedule = (
+        Cron(spec.cron, timezone=spec.timezone, parameters=dict(spec.scheduled) or None, slug="declared")
+        if spec.cron
+        else None
+    )
+    deployment: RunnerDeployment = offering(flow_of(spec.flow), spec.choices).to_deployment(  # type: ignore[assignment]
+        name=spec.name,
+        schedule=schedule,
+        paused=False,
+        parameters=dict(spec.parameters),
+        description=spec.description,
+        tags=["concord", *spec.tags],
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    return deployment
+
+
+def flow_of(name: Literal["sync", "deliver", "watch"]) -> Flow[..., Any]:
+    """The flow of this name."""
+    import flows.deliver
+    import flows.sync
+    import flows.watch
+
+    known: dict[str, Flow[..., Any]] = {
+        "sync": flows.sync.sync,
+        "deliver": flows.deliver.deliver,
+        "watch": flows.watch.watch,
+    }
+    return known[name]
+
+
+def offering(flow: Flow[..., Any], choices: Mapping[str, Sequence[str]]) -> Flow[..., Any]:
+    """The same flow whose form offers these values by name, and whose runs Prefect refuses for any other.
+
+    Only what is shown differs: runs load the flow itself from its entrypoint."""
+    if not choices:
+        return flow
+    from prefect.flows import Flow as FlowClass
+
+    @functools.wraps(flow.fn)
+    def shown(*args: Any, **kwargs: Any) -> Any:
+        return flow.fn(*args, **kwargs)
+
+    signature = inspect.signature(flow.fn, eval_str=True)
+    shown.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[
+            each.replace(annotation=Literal[tuple(choices[name])]) if name in choices else each
+            for name, each in signature.parameters.items()
+        ]
+    )
+    return FlowClass(shown, name=flow.name, description=flow.description)
+
+
+def drop_overdue(landscape: Landscape) -> int:
+    """Removes runs that were due while nobody served: one sync now covers them all, and `watch` has told of it."""
+    from prefect import get_client
+    from prefect.client.schemas.filters import (
+        DeploymentFilter,
+        DeploymentFilterTags,
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+    )
+    from prefect.client.schemas.objects import StateType
+
+    dropped = 0
+    with get_client(sync_client=True) as client:
+        while found := client.read_flow_runs(
+            deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=["concord", landscape.name])),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
+            ),
+            limit=200,
+        ):
+            overdue = [run for run in found if run.auto_scheduled]
+            for run in overdue:
+                client.delete_flow_run(run.id)
+            dropped += len(overdue)
+            if not overdue:
+                break
+    return dropped
+
+
+def remove_others(landscape: Landscape) -> list[str]:
+    """Removes this landscape's deployments that its declarations no longer name; gives their names."""
+    from prefect import get_client
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+
+    wanted = {spec.name for spec in specs(landscape)}
+    removed = []
+    with get_client(sync_client=True) as client:
+        mine = DeploymentFilter(tags=DeploymentFilterTags(all_=["concord", landscape.name]))
+        for found in client.read_deployments(deployment_filter=mine):
+            if found.name not in wanted:
+                client.delete_deployment(found.id)
+                removed.append(found.name)
+    return removed
+
+
+def main(arguments: Iterable[str] | None = None) -> int:
+    """`python -m deployments.serve [FOLDER]`."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    serve(given[0] if given else None)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
