@@ -13,7 +13,22 @@ import typer
 from typer.exceptions import TyperException
 
 from apps import exits
-from apps.commands import check, db, findings, holds, mapping, model, quarantine, reviews, status, sync, systems
+from apps.commands import (
+    check,
+    db,
+    explain,
+    findings,
+    holds,
+    ledger,
+    mapping,
+    model,
+    plan,
+    quarantine,
+    reviews,
+    status,
+    sync,
+    systems,
+)
 from apps.screen import clean, err, say
 from apps.session import Session
 
@@ -52,7 +67,22 @@ def root(
     context.obj = Session(landscape)
 
 
-for group in (check, model, mapping, systems, sync, status, reviews, holds, quarantine, findings, db):
+for group in (
+    check,
+    model,
+    mapping,
+    systems,
+    plan,
+    sync,
+    status,
+    explain,
+    ledger,
+    reviews,
+    holds,
+    quarantine,
+    findings,
+    db,
+):
     group.register(app)
 
 

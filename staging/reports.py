@@ -165,3 +165,9 @@ def attempts_of(conn: Connection, outbox_ids: Sequence[int]) -> list[Row]:
 def open_entries_of(conn: Connection, entity: str, canonical_id: str) -> list[Row]:
     """What waits for a person about a golden record and its source records: queue, id, opened_at, owner, what."""
     return _rows(conn, _query("open_entries_of"), {"entity": entity, "id": canonical_id})
+
+
+def open_entries_of_record(conn: Connection, entity: str, system: str, stream: str, source_id: str) -> list[Row]:
+    """The same for one source record, linked or not."""
+    values = {"entity": entity, "system": system, "stream": stream, "source": source_id}
+    return _rows(conn, _query("open_entries_of_record"), values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -89,23 +89,24 @@ def print_summary(found: Mapping[str, Any]) -> None:
         f"{count(found['target_writes'], 'write')} to targets, {count(found['golden_versions'], 'new golden version')},"
         f" in {count(found['rounds'], 'round')} and {found['seconds']:.0f} s (sync {found['sync_id']})"
     )
-    _print_trouble(found)
+    print_trouble(found["trouble"])
+    if found["rejected"]:
+        show(f"! {count(found['rejected'], 'write')} refused by its target for good", style="red")
+        then("concord dead-letters list")
     _print_waiting(found)
     for name, what in (("flow_run_url", "this run in Prefect"), ("docs", "what was validated (Data Docs)")):
         if found.get(name):
             show(f"{what}: {found[name]}")
 
 
-def _print_trouble(found: Mapping[str, Any]) -> None:
-    for trouble in found["trouble"]:
+def print_trouble(troubles: Sequence[Mapping[str, Any]]) -> None:
+    """What could not be done, where, and that the rest was."""
+    for trouble in troubles:
         place = f"{trouble['system']}/{trouble['stream']}".rstrip("/")
         show(f"! {place}: {trouble['step']} stopped: {trouble['kind']}: {trouble['cause']}", style="red")
-    if found["trouble"]:
+    if troubles:
         show("  the others went on; what was read of these stays, and the next sync goes on from there")
         then("ask every system: concord systems check")
-    if found["rejected"]:
-        show(f"! {count(found['rejected'], 'write')} refused by its target for good", style="red")
-        then("concord dead-letters list")
 
 
 def _print_waiting(found: Mapping[str, Any]) -> None:
