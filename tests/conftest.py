@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.fixtures.database", "tests.fixtures.prefect"]
+pytest_plugins = ["tests.fixtures.database", "tests.fixtures.prefect", "tests.fixtures.mainjob"]
 
 TOP = Path(__file__).resolve().parent.parent
 FROM_OUTSIDE = ("CONCORD_DATABASE_URL", "CONCORD_DATABASE_OWNER_URL", "CONCORD_LANDSCAPE", "PREFECT_API_URL")
