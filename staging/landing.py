@@ -40,6 +40,14 @@ class Counts:
         return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What landing a page gave. `alike` are the positions of records refused because of their ids' case."""
+
+    counts: Counts
+    alike: list[int]
+
+
 def begin(conn: Connection, *, sync_id: int | None, system: str, stream: str, mode: str, cursor: object) -> int:
     """Opens a reading of a stream; gives its id."""
     found = conn.execute(
@@ -75,11 +83,15 @@ def land_page(
     refused: int,
     is_sweep: bool,
     pages: int = 1,
-) -> Counts:
+    seen: Sequence[str] = (),
+    case_sensitive: bool = False,
+) -> Landed:
     """Lands records (columns of equal length), all in the caller's transaction. `hashes` are 64-bit xxh3 of the bytes.
 
     A record that came twice: the same bytes are `repeated`; different bytes, the one with the later change mark (and,
-    without marks, the later in the page) is kept and the other counted `repeated`."""
+    without marks, the later in the page) is kept and the other counted `repeated`. An unknown id that a known one
+    equals but for its case is not landed, unless ids are `case_sensitive`. `seen` are ids that the sweep met without
+    landing them: what could not be read is not gone (RELIABILITY P13)."""
     size = sum(map(len, payloads))
     incoming = pl.DataFrame(
         {
@@ -109,12 +121,16 @@ def land_page(
         .then(pl.lit("unchanged"))
         .otherwise(pl.lit("changed"))
     )
+    new = compared.filter(pl.col("verdict") == "new")["source_id"].to_list()
+    others = {} if case_sensitive else _other_spellings(conn, system, stream, new)
+    alike = incoming.filter(pl.col("source_id").is_in(list(others)))["row"].to_list()
+    compared = compared.filter(~pl.col("source_id").is_in(list(others)))
     differs = compared.filter(pl.col("verdict") != "unchanged")
     if differs.height:
         _store(conn, run, system, stream, differs, payloads)
     if is_sweep:
-        seen = once.select(pl.lit(run, pl.Int64).alias("extract_run_id"), "source_id")
-        write_frame(conn, _SEEN, seen)
+        met = pl.Series("source_id", [*compared["source_id"], *seen, *others.values()], dtype=pl.String).unique()
+        write_frame(conn, _SEEN, met.to_frame().select(pl.lit(run, pl.Int64).alias("extract_run_id"), "source_id"))
     tally = dict(compared.group_by("verdict").len().iter_rows())
     counts = Counts(
         received=len(ids) + refused,
@@ -122,12 +138,25 @@ def land_page(
         changed=tally.get("changed", 0),
         unchanged=tally.get("unchanged", 0),
         deleted=tally.get("deleted", 0),
-        repeated=incoming.height - once.height,
-        refused=refused,
+        repeated=incoming.height - len(alike) - compared.height,
+        refused=refused + len(alike),
         bytes=size,
     )
     _add(conn, run, counts, pages)
-    return counts
+    return Landed(counts, alike)
+
+
+def _other_spellings(conn: Connection, system: str, stream: str, new: Sequence[str]) -> dict[str, str]:
+    """Which of these unknown ids a known one equals but for its case: id → the known one. All lower, all upper and
+    capitalised spellings are looked up, by the primary key."""
+    asked = {other: i for i in new for other in (i.lower(), i.upper(), i.capitalize()) if other != i}
+    if not asked:
+        return {}
+    found = conn.execute(
+        text("select source_id from landing.record where system = :s and stream = :t and source_id = any(:ids)"),
+        {"s": system, "t": stream, "ids": list(asked)},
+    )
+    return {asked[known]: known for known in found.scalars()}
 
 
 def _known(conn: Connection, system: str, stream: str, ids: list[str]) -> pl.DataFrame:

@@ -34,8 +34,8 @@ def quarantine(conn: Connection, entries: pl.DataFrame, *, owner: str | None, de
             f"insert into ops.quarantine ({listed}, owner, declared, state)"
             f" select distinct on (system, stream, source_id, entity, rule, field) {listed}, :owner, :declared, 'open'"
             f" from {table} on conflict (system, stream, source_id, entity, rule, field) where state = 'open'"
-            " do update set reason = excluded.reason, raw_id = excluded.raw_id, batch_id = excluded.batch_id"
-            " returning (xmax = 0) as is_new"
+            " do update set reason = excluded.reason, raw_id = excluded.raw_id, raw = excluded.raw,"
+            " batch_id = excluded.batch_id, extract_run_id = excluded.extract_run_id returning (xmax = 0) as is_new"
         ),
         {"owner": owner, "declared": declared},
     )

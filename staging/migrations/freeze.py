@@ -1,4 +1,4 @@
-"""Write the first revision's SQL from `staging/tables.py`: `make schema`, until the first release.
+"""Write the first revision's SQL from `staging/tables/`: `make schema`, until the first release.
 
 A revision must mean the same for ever, so it cannot create whatever the tables say today. Before the first release
 there is one revision, and changing a table means writing it anew; afterwards this file stays as it is and each change
@@ -15,11 +15,11 @@ from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable
 from staging.tables import SCHEMAS, metadata
 
 FIRST = Path(__file__).parent / "versions" / "0001_foundation.sql"
-HEADER = "-- The first schema, written by `make schema` from staging/tables.py; never edited by hand.\n\n"
+HEADER = "-- The first schema, written by `make schema` from staging/tables/; never edited by hand.\n\n"
 
 
 def rendered() -> str:
-    """The statements that make every table of `staging/tables.py`, entity tables aside."""
+    """The statements that make every table of `staging/tables/`, entity tables aside."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     statements: list[str] = [str(CreateSchema(name, if_not_exists=True).compile(dialect=dialect)) for name in SCHEMAS]
     for table in metadata.sorted_tables:

@@ -35,7 +35,7 @@ def test_upgrade_is_repeatable_and_safe_at_once(embedded_server: EmbeddedServer)
 
 
 def test_migrated_schema_is_the_declared_one(database: TestDatabase) -> None:
-    """What the migrations make is what staging/tables.py says, to the last column and index."""
+    """What the migrations make is what staging/tables/ says, to the last column and index."""
 
     def ours(name: str | None, kind: str, _: object) -> bool:
         return name in SCHEMAS if kind == "schema" else name != migrate.VERSION_TABLE

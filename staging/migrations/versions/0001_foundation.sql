@@ -1,4 +1,4 @@
--- The first schema, written by `make schema` from staging/tables.py; never edited by hand.
+-- The first schema, written by `make schema` from staging/tables/; never edited by hand.
 
 CREATE SCHEMA IF NOT EXISTS landing;
 

@@ -1,0 +1,55 @@
+"""Every table of Concord but the entity tables, once, in SQLAlchemy Core (DESIGN 4).
+
+Entity tables (`staging.customer`, `golden.customer` …) are generated from the model: `staging.entity_tables`.
+Times are `timestamptz` and always the database's own clock. Every queue has ONE state column with a CHECK, so that an
+item has exactly one home (DESIGN 7, RELIABILITY P3).
+"""
+
+from __future__ import annotations
+
+from staging.tables.columns import SCHEMAS, metadata
+from staging.tables.delivery import OUTBOX_STATES, attempt, dirty, outbox, plan, shadow, target_state
+from staging.tables.identity import crosswalk, history, match_key, review
+from staging.tables.landing import cursor, extract_run, inbox, raw_record, record, sweep_seen
+from staging.tables.operations import alert_outbox, audit, breaker, incident, lease, pause, rate, token, unit_of_work
+from staging.tables.queues import approval, dead_letter, finding, hold, quarantine
+from staging.tables.runs import batch, declaration, sync
+
+__all__ = [
+    "OUTBOX_STATES",
+    "SCHEMAS",
+    "alert_outbox",
+    "approval",
+    "attempt",
+    "audit",
+    "batch",
+    "breaker",
+    "crosswalk",
+    "cursor",
+    "dead_letter",
+    "declaration",
+    "dirty",
+    "extract_run",
+    "finding",
+    "history",
+    "hold",
+    "inbox",
+    "incident",
+    "lease",
+    "match_key",
+    "metadata",
+    "outbox",
+    "pause",
+    "plan",
+    "quarantine",
+    "rate",
+    "raw_record",
+    "record",
+    "review",
+    "shadow",
+    "sweep_seen",
+    "sync",
+    "target_state",
+    "token",
+    "unit_of_work",
+]

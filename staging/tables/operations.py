@@ -1,0 +1,123 @@
+"""Operations: incidents and alerts, leases and limits, secrets that rotate, the audit."""
+
+from __future__ import annotations
+
+from sqlalchemy import ARRAY, BigInteger, Column, Float, Index, Integer, Table, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from staging.tables.columns import at, identity, metadata, one_of, words
+
+incident = Table(
+    "incident",
+    metadata,
+    identity(),
+    words("key", required=True),
+    words("kind", required=True),
+    words("integration"),
+    words("system"),
+    words("owner"),
+    words("cause", required=True),
+    words("unaffected"),
+    words("next_step"),
+    words("state", required=True),
+    Column("times", Integer, nullable=False, server_default=text("1")),
+    at("opened_at", now=True),
+    at("last_seen_at", now=True),
+    at("closed_at"),
+    one_of("state", "open", "recovered"),
+    Index("uq_incident_open", "key", unique=True, postgresql_where=text("state = 'open'")),
+    schema="ops",
+)
+
+alert_outbox = Table(
+    "alert_outbox",
+    metadata,
+    identity(),
+    Column("incident_id", BigInteger, nullable=False),
+    words("title", required=True),
+    Column("lines", ARRAY(Text), nullable=False),
+    words("channel"),
+    words("state", required=True),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    words("error"),
+    at("created_at", now=True),
+    at("sent_at"),
+    one_of("state", "ready", "sent", "failed"),
+    schema="ops",
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    words("name", primary_key=True),
+    words("holder", required=True),
+    Column("fence", BigInteger, nullable=False),
+    at("until"),
+    at("taken_at", now=True),
+    schema="ops",
+)
+
+breaker = Table(
+    "breaker",
+    metadata,
+    words("system", primary_key=True),
+    words("state", required=True),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    at("open_until"),
+    words("reason"),
+    one_of("state", "closed", "open", "half_open"),
+    schema="ops",
+)
+
+rate = Table(
+    "rate",
+    metadata,
+    words("system", primary_key=True),
+    Column("window_seconds", Float, primary_key=True),
+    Column("used", Integer, nullable=False, server_default=text("0")),
+    at("window_started_at", now=True),
+    schema="ops",
+)
+
+token = Table(
+    "token",
+    metadata,
+    words("system", primary_key=True),
+    Column("value", Text, nullable=False),
+    at("expires_at"),
+    at("updated_at", now=True),
+    schema="ops",
+)
+
+unit_of_work = Table(
+    "unit_of_work",
+    metadata,
+    words("token", primary_key=True),
+    words("what", required=True),
+    at("at", now=True),
+    schema="ops",
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    identity(),
+    at("at", now=True),
+    words("actor", required=True),
+    words("action", required=True),
+    words("subject", required=True),
+    Column("detail", JSONB),
+    words("previous"),
+    words("digest", required=True),
+    schema="ops",
+)
+
+pause = Table(
+    "pause",
+    metadata,
+    words("what", primary_key=True),
+    words("by", required=True),
+    words("reason"),
+    at("at", now=True),
+    schema="ops",
+)
