@@ -60,6 +60,9 @@ class Stream:
     child_of: ChildOf | None = None
     deleted_when: str | None = None
     """CEL on source fields: the source's own statement that the record is gone (`archived == true`)."""
+    ids: Literal["distinct", "case_sensitive"] = "distinct"
+    """Whether two ids may differ in case alone. By default such a pair is refused: one record or two, nobody can tell
+    (RELIABILITY, bad input 4)."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """What the connector alone understands (path, sheet, table, page size, properties …)."""
 

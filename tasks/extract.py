@@ -5,20 +5,22 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
 
-from canonical import brake, keys
+from canonical import brake, keys, twins
 from canonical.landscape import Stream
-from connectors.protocol import ConnectorError, Page, Source
+from connectors.protocol import ConnectorError, Page, RefusedRecord, Source
 from staging import landing, locks, queues
 from tasks.world import World
 
 GROUP_RECORDS = 5_000
 """Pages are landed in groups of about this many records: one transaction and one comparison for each group."""
 GROUP_SECONDS = 2.0
+MOST_KEPT = 11_000_000
+"""Characters kept of a record that could not be read: more than the largest record that connectors let through."""
 AHEAD = 4
 """Pages read ahead of landing, so that the network and the database work at the same time."""
 
@@ -106,10 +108,11 @@ class _Reading:
         return self.counts, is_complete
 
     def _land(self, group: list[Page], is_complete: bool) -> None:
-        page = _joined(group)
+        exact = self.stream.ids == "case_sensitive"
+        page = _joined([_told_apart(p, case_sensitive=exact) for p in group])
         readable, refused = _readable(page)
         with self.world.transaction() as conn:
-            counts = landing.land_page(
+            landed = landing.land_page(
                 conn,
                 self.run,
                 system=self.system,
@@ -123,7 +126,10 @@ class _Reading:
                 refused=len(refused),
                 is_sweep=self.is_sweep,
                 pages=len(group),
+                seen=[r.id for r in refused if r.id is not None],
+                case_sensitive=exact,
             )
+            refused += [_refusal(readable, row, twins.ONLY_CASE) for row in landed.alike]
             if refused:
                 owner = self.world.owner_of_system(self.system)
                 entries = _unreadable(self.system, self.stream.name, self.run, refused)
@@ -131,7 +137,7 @@ class _Reading:
             # an unsorted sweep moves the cursor only when it is complete (RELIABILITY P4)
             if not self.sample and (is_complete or not self.is_sweep):
                 landing.store_cursor(conn, self.run, self.system, self.stream.name, page.cursor)
-        self.counts += counts
+        self.counts += landed.counts
 
 
 def _ahead(pages: Iterator[Page]) -> Iterator[Page]:
@@ -184,51 +190,81 @@ def _joined(group: list[Page]) -> Page:
     )
 
 
-def _readable(page: Page) -> tuple[Page, list[tuple[str | None, bytes, str]]]:
+def _told_apart(page: Page, *, case_sensitive: bool) -> Page:
+    """The page with those records refused of which nobody can tell which version, or which record, they are."""
+    reasons: dict[int, str] = {}
+    if not case_sensitive:
+        reasons |= dict.fromkeys(twins.alike_but_for_case(page.ids), twins.ONLY_CASE)
+    if len(set(page.ids)) < len(page.ids):
+        unclear = twins.contested(page.ids, keys.raw_hashes(page.payloads), page.changed)
+        reasons |= dict.fromkeys(unclear, twins.TWO_VERSIONS)
+    return _without(page, reasons) if reasons else page
+
+
+def _readable(page: Page) -> tuple[Page, list[RefusedRecord]]:
     """The page without the records that are not UTF-8 text, and everything that was refused with its reason."""
-    refused = [(r.id, r.raw, r.reason) for r in page.refused]
     try:
         b"".join(page.payloads).decode()
-        return page, refused
     except UnicodeDecodeError:
-        pass
-    keep: list[int] = []
-    for n, payload in enumerate(page.payloads):
+        page = _without(page, _not_text(page.payloads))
+    return page, list(page.refused)
+
+
+def _not_text(payloads: Sequence[bytes]) -> dict[int, str]:
+    """The positions of payloads that are not UTF-8, each with its reason."""
+    found: dict[int, str] = {}
+    for row, payload in enumerate(payloads):
         try:
             payload.decode()
-            keep.append(n)
         except UnicodeDecodeError as error:
-            refused.append(
-                (page.ids[n], payload, f"not UTF-8 text: byte {error.start} is 0x{payload[error.start]:02x}")
-            )
-    kept = replace(
+            found[row] = f"not UTF-8 text: byte {error.start} is 0x{payload[error.start]:02x}"
+    return found
+
+
+def _without(page: Page, reasons: Mapping[int, str]) -> Page:
+    """The page with the records at some positions refused, each for its reason."""
+    keep = [row for row in range(len(page.ids)) if row not in reasons]
+    return replace(
         page,
-        ids=[page.ids[n] for n in keep],
-        payloads=[page.payloads[n] for n in keep],
-        changed=[page.changed[n] for n in keep],
-        deleted=[page.deleted[n] for n in keep],
-        parents=[page.parents[n] for n in keep] if page.parents is not None else None,
+        ids=[page.ids[row] for row in keep],
+        payloads=[page.payloads[row] for row in keep],
+        changed=[page.changed[row] for row in keep],
+        deleted=[page.deleted[row] for row in keep],
+        parents=[page.parents[row] for row in keep] if page.parents is not None else None,
+        refused=[*page.refused, *(_refusal(page, row, reason) for row, reason in reasons.items())],
     )
-    return kept, refused
 
 
-def _unreadable(system: str, stream: str, run: int, refused: list[tuple[str | None, bytes, str]]) -> pl.DataFrame:
-    """Quarantine entries of records that could not be landed; their bytes are kept as far as text can hold them."""
-    return pl.DataFrame(
-        {
-            "system": [system] * len(refused),
-            "stream": [stream] * len(refused),
-            "source_id": [i if i is not None else f"#{keys.raw_hashes([raw])[0]}" for i, raw, _ in refused],
-            "scope": ["unreadable"] * len(refused),
-            "rule": ["readable"] * len(refused),
-            "reason": [reason for _, _, reason in refused],
-            "raw": [
-                raw.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")[:1_000_000] for _, raw, _ in refused
-            ],
-            "extract_run_id": [run] * len(refused),
-        },
-        schema_overrides={"source_id": pl.String, "extract_run_id": pl.Int64},
+def _refusal(page: Page, row: int, reason: str) -> RefusedRecord:
+    return RefusedRecord(page.payloads[row], reason, page.ids[row])
+
+
+def _unreadable(system: str, stream: str, run: int, refused: Sequence[RefusedRecord]) -> pl.DataFrame:
+    """Quarantine entries of records that could not be landed, one for each id (of records without one: for each
+    content); their bytes are kept as far as text can hold them, those of several versions one a line."""
+    ids = [r.id if r.id is not None else f"#{keys.raw_hashes([r.raw])[0]}" for r in refused]
+    told = pl.DataFrame(
+        {"source_id": ids, "reason": [r.reason for r in refused], "raw": [_as_text(r.raw) for r in refused]},
+        schema=dict.fromkeys(("source_id", "reason", "raw"), pl.String),
     )
+    told = told.group_by("source_id", maintain_order=True).agg(
+        pl.col("reason").unique(maintain_order=True).str.join("; "),
+        pl.col("raw").unique(maintain_order=True).str.join("\n"),
+    )
+    return told.select(
+        pl.lit(system).alias("system"),
+        pl.lit(stream).alias("stream"),
+        "source_id",
+        pl.lit("unreadable").alias("scope"),
+        pl.lit("readable").alias("rule"),
+        "reason",
+        "raw",
+        pl.lit(run, pl.Int64).alias("extract_run_id"),
+    )
+
+
+def _as_text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")[:MOST_KEPT]
 
 
 def _tombstones(
@@ -264,8 +300,9 @@ def _tombstones(
             refused=0,
             is_sweep=False,
             pages=0,
+            case_sensitive=True,
         )
-    return counts + more, None
+    return counts + more.counts, None
 
 
 __all__ = ["ConnectorError", "Extracted", "extract"]

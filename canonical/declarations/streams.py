@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from canonical.declarations.shapes import NAME, Section, with_secret_refs
 from canonical.expressions import ExpressionError, compile_expression
@@ -16,6 +16,7 @@ def read_stream(name: str, section: Section, base: Stream | None = None) -> Stre
     base = base or Stream(name)
     key = section.texts("key", single=True)
     makes = tuple(_makes(item) for item in section.list_of("makes"))
+    spellings: tuple[Literal["distinct", "case_sensitive"], ...] = ("distinct", "case_sensitive")
     return Stream(
         name=name,
         key=key or base.key,
@@ -23,6 +24,7 @@ def read_stream(name: str, section: Section, base: Stream | None = None) -> Stre
         makes=makes if section.has("makes") else base.makes,
         child_of=_child_of(section) or base.child_of,
         deleted_when=read_expression(section, "deleted_when") or base.deleted_when,
+        ids=section.choice("ids", spellings, base.ids),
         options={**base.options, **_options(section)},
     )
 

@@ -124,7 +124,8 @@ def _lenient_id(record: bytes) -> str | None:
     except (ValueError, RecursionError):
         return None
     value = found.get("id") if isinstance(found, dict) else None
-    return str(value)[:MAX_ID_CHARACTERS] if isinstance(value, str | int) else None
+    text = str(value)[:MAX_ID_CHARACTERS] if isinstance(value, str | int) else ""
+    return text if text.strip() and text.isprintable() else None
 
 
 def _kind(raw: bytes) -> str:

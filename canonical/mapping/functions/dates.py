@@ -19,6 +19,7 @@ from canonical.mapping.functions.base import (
     judged,
     merged,
     on_distinct,
+    reasons,
 )
 
 # Token of a sheet's format → (strptime directive, what it looks like). Longest first: MMM before MM.
@@ -45,6 +46,8 @@ _ISO_TIME = (
 )
 _CANONICAL = "%Y-%m-%dT%H:%M:%S%.6fZ"
 _CANONICAL_READ = "%Y-%m-%dT%H:%M:%S%.f%#z"
+END_OF_TIME = "9999-12-31"
+"""What systems write for "never": refused unless the field declares it among its sentinels (RELIABILITY, input 19)."""
 _MS_DATE = r"^/Date\((-?[0-9]{1,15})(?:[+-][0-9]{4})?\)/$"
 
 
@@ -90,7 +93,12 @@ def enforce_date(values: pl.Series) -> Outcome:
     if not text.str.contains(_ISO_DATE).all():
         text = _coalesced(text.set(~text.str.contains(_ISO_DATE), None), text.str.extract(_MIDNIGHT, 1))
     done = text.str.to_date("%Y-%m-%d", strict=False).dt.strftime("%Y-%m-%d")
-    return judged(values, done, "a date YYYY-MM-DD (or declare its order)")
+    found = judged(values, done.set(done == END_OF_TIME, None), "a date YYYY-MM-DD (or declare its order)")
+    endless = (done == END_OF_TIME).fill_null(value=False)
+    if not endless.any():
+        return found
+    why = reasons(values, endless, "a day that will come (or declare it among the field's sentinels)")
+    return Outcome(found.values, merged(why, found.bad))
 
 
 def enforce_datetime(values: pl.Series, zone: str | None) -> Outcome:
