@@ -25,10 +25,12 @@ from apps.commands import (
     plan,
     quarantine,
     reviews,
+    serve,
     status,
     sync,
     systems,
-)
+    watch,
+)  # fmt: skip
 from apps.screen import clean, err, say
 from apps.session import Session
 
@@ -67,22 +69,15 @@ def root(
     context.obj = Session(landscape)
 
 
-for group in (
-    check,
-    model,
-    mapping,
-    systems,
-    plan,
-    sync,
-    status,
-    explain,
-    ledger,
-    reviews,
-    holds,
-    quarantine,
-    findings,
+GROUPS = (
+    check, model, mapping, systems,
+    plan, sync, watch, serve,
+    status, explain, ledger,
+    reviews, holds, quarantine, findings,
     db,
-):
+)  # fmt: skip
+"""In the order of `concord --help`."""
+for group in GROUPS:
     group.register(app)
 
 

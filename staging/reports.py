@@ -171,3 +171,41 @@ def open_entries_of_record(conn: Connection, entity: str, system: str, stream: s
     """The same for one source record, linked or not."""
     values = {"entity": entity, "system": system, "stream": stream, "source": source_id}
     return _rows(conn, _query("open_entries_of_record"), values)
+
+
+# -------------------------------------------------------------------------------------------------- a sync under way
+
+
+def now(conn: Connection) -> datetime:
+    """The database's clock."""
+    at: datetime = conn.execute(text("select clock_timestamp()")).scalar_one()
+    return at
+
+
+def readings_since(conn: Connection, since: datetime) -> list[Row]:
+    """Streams read since then: id, system, stream, state, received."""
+    return _rows(
+        conn,
+        "select id, system, stream, state, received from landing.extract_run where started_at >= :since order by id",
+        {"since": since},
+    )
+
+
+def batches_since(conn: Connection, since: datetime) -> list[Row]:
+    """Batches judged since then: id, entity, system, stream, state, passed, quarantined."""
+    return _rows(
+        conn,
+        "select id, entity, system, stream, state, passed, quarantined from ops.batch"
+        " where ended_at >= :since and state <> 'abandoned' order by id",
+        {"since": since},
+    )
+
+
+def settled_since(conn: Connection, since: datetime) -> list[Row]:
+    """Writes delivered since then, a row for each target and operation: system, stream, op, count."""
+    return _rows(
+        conn,
+        "select system, stream, op, count(*) as count from ops.outbox"
+        " where state = 'delivered' and settled_at >= :since group by 1, 2, 3 order by 1, 2, 3",
+        {"since": since},
+    )

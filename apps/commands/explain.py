@@ -66,8 +66,9 @@ def _print(story: Mapping[str, Any]) -> None:
     state = "deleted, " if story["is_deleted"] else ""
     show(f"{story['entity']} {story['canonical_id']}: {story['label']}", style="bold")
     show(f"{state}version {story['version']}, for {story['owner']}")
-    if story["provisional"]:
-        show(f"provisional (the system of record has not spoken): {', '.join(story['provisional'])}", style="yellow")
+    stand_ins = [f["field"] for f in story["fields"] if f["is_provisional"] and _value(f["values"])]
+    if stand_ins:
+        show(f"provisional (the system of record has not spoken): {', '.join(stand_ins)}", style="yellow")
     _print_links(story["links"])
     _print_fields(story["fields"])
     _print_history(story["history"])
@@ -77,20 +78,13 @@ def _print(story: Mapping[str, Any]) -> None:
 
 def _print_links(links: Sequence[Mapping[str, Any]]) -> None:
     heading("which records it is")
-    rows = [
-        (
-            f"{link['system']}/{link['stream']}/{link['source_id']}",
-            "ended " + when(link["ended_at"])
-            if link["ended_at"]
-            else ""
-            if link["is_primary"]
-            else "a second one there",
-            when(link["linked_at"]),
-            link["linked_by"],
-            link["because"] + (f" ({link['score']:.2f})" if link["score"] is not None else ""),
-        )
-        for link in links
-    ]
+    rows = []
+    for link in links:
+        record = f"{link['system']}/{link['stream']}/{link['source_id']}"
+        note = "" if link["is_primary"] else "a second one there"
+        note = f"ended {when(link['ended_at'])}" if link["ended_at"] else note
+        score = f" ({link['score']:.2f})" if link["score"] is not None else ""
+        rows.append((record, note, when(link["linked_at"]), link["linked_by"], link["because"] + score))
     table(("record", "", "linked", "by", "because"), rows)
 
 
@@ -98,19 +92,27 @@ def _print_fields(fields: Sequence[Mapping[str, Any]]) -> None:
     heading("what it says, and why")
     rows = []
     for field in fields:
-        said = [c for c in field["claims"] if c["said"] == "value" and not c["is_winner"]]
-        empty = [c["system"] for c in field["claims"] if c["said"] == "empty" and not c["is_winner"]]
-        others = [f"{c['system']}: {_value(c['values'])}" for c in said]
-        if empty:
-            others.append(f"empty in {', '.join(empty)}")
         value = _value(field["values"])
+        others = _others(field["claims"], value)
         if value or others:
             mark = "~ " if field["is_provisional"] and value else ""
-            rows.append((field["field"], mark + value, field["because"], "; ".join(others)))
+            rows.append((field["field"], mark + value, field["because"], others))
     table(("field", "value (~ provisional)", "because", "what others say"), rows)
     silent = [f["field"] for f in fields if not _value(f["values"]) and all(c["said"] != "value" for c in f["claims"])]
     if silent:
         show(f"without a value anywhere: {', '.join(silent)}")
+
+
+def _others(claims: Sequence[Mapping[str, Any]], value: str) -> str:
+    """What the records that did not win say: who says something else, who agrees, who is empty."""
+    losers = [c for c in claims if not c["is_winner"]]
+    said = {c["system"]: _value(c["values"]) for c in losers if c["said"] == "value"}
+    parts = [f"{system}: {text}" for system, text in said.items() if text != value]
+    same = [system for system, text in said.items() if text == value]
+    empty = [c["system"] for c in losers if c["said"] == "empty"]
+    parts += [f"the same in {', '.join(same)}"] if same else []
+    parts += [f"empty in {', '.join(empty)}"] if empty else []
+    return "; ".join(parts)
 
 
 def _value(values: Mapping[str, str | None]) -> str:
@@ -130,10 +132,9 @@ def _print_history(history: Sequence[Mapping[str, Any]]) -> None:
         show(f"{version['version']}  {when(version['at'])}{sync}:" + ("" if changes else " only marks changed"))
         for change in changes:
             old, new = _value({"": change["old"]}) or "(empty)", _value({"": change["new"]}) or "(empty)"
-            source = f"{change['system']}: " if change["system"] else ""
-            show(
-                f"     {change['field']}: {old} → {new}  ({source}{change['because'] or 'nobody has a value any more'})"
-            )
+            why = change["because"] or "nobody has a value any more"
+            told = f"{change['system']}: {why}" if change["system"] else why
+            show(f"     {change['field']}: {old} → {new}  ({told})")
 
 
 def _print_writes(writes: Sequence[Mapping[str, Any]]) -> None:

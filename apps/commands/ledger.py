@@ -20,7 +20,7 @@ def register(root: typer.Typer) -> None:
 
 @app.command()
 def verify(context: typer.Context, as_json: Json = False) -> None:
-    """Count everything twice: what was received and what became of it, per run and overall. Exit code 1 if it differs."""
+    """Count everything twice, what came in and what became of it, per run and overall. Exit code 1 if sums differ."""
     from staging import ledger
 
     with session.of(context).reading() as (_, conn):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from apps import session
-from apps.exits import NEEDS_A_PERSON
+from apps.exits import BUSY, DATABASE, FAULT, NEEDS_A_PERSON, REFUSED, Stop
+from apps.follow import following
 from apps.options import Json
-from apps.screen import Clock, count, emit, heading, reading, show, table, then
+from apps.screen import Clock, count, emit, heading, show, table, then
 
 if TYPE_CHECKING:
-    from tasks.sync import Summary
+    from tasks.sync import Mode
     from tasks.world import World
 
 Which = Annotated[str, typer.Argument(metavar="[INTEGRATION|all]", help="One integration, or all of them.")]
@@ -40,12 +43,19 @@ def sync(
 
     Exit code 1 if a stream could not be read, a batch was stopped or a target refused a write: the rest is done."""
     clock = Clock(silent=as_json)
-    with session.of(context).world() as world:
+    here = session.of(context)
+    mode: Mode = "full" if full else "incremental"
+    with here.world() as world:
         names = session.integrations(world, name)
-        mode = "full" if full else "incremental"
         clock.say(f"sync of {', '.join(names)} ({mode})")
-        summary = run_plainly(world, name, mode=mode, sample=sample, silent=as_json)
-        found = {**summary.as_dict(), "seconds": round(clock.seconds, 1)}
+        if not without_prefect:
+            lead_prefect(here.folder, clock)
+        with following(world.engine, clock, silent=as_json):
+            if without_prefect:
+                found = run_plainly(world, name, mode=mode, sample=sample)
+            else:
+                found = run_as_flow(name, mode=mode, sample=sample)
+    found["seconds"] = round(clock.seconds, 1)
     if as_json:
         emit(found)
     else:
@@ -53,17 +63,54 @@ def sync(
     raise typer.Exit(NEEDS_A_PERSON if found["trouble"] or found["rejected"] else 0)
 
 
-def run_plainly(world: World, name: str, *, mode: str, sample: int | None, silent: bool) -> Summary:
-    """A sync in this process, step after step."""
+def lead_prefect(folder: Path | None, clock: Clock) -> None:
+    """Leads this process to its Prefect server, before anything imports Prefect, and the flow to our landscape.
+
+    Raises PrefectUnavailable."""
+    from deployments import prefect_local
+    from staging.home import concord_home
+    from tasks.landscape import folder_of
+
+    os.environ["CONCORD_LANDSCAPE"] = str(folder_of(folder).absolute())
+    os.environ["CONCORD_HOME"] = str(concord_home())
+    # Prefect's own log lines go to its server; here they would stand in the way of ours
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    if prefect_local.running() is None and "PREFECT_API_URL" not in os.environ:
+        clock.say("starting the local Prefect server (about 15 s; it stays up for the next command)")
+    clock.say(f"running as a flow; watch it at {prefect_local.start().ui_url}")
+
+
+def run_as_flow(name: str, *, mode: Mode, sample: int | None) -> dict[str, Any]:
+    """A sync as a run of the Prefect flow in this process; gives its summary with the run's address.
+
+    Raises Stop where another one runs, and where it ended without a summary."""
+    from flows.sync import run
+
+    ran = run(name, mode=mode, sample=sample)
+    if ran.state == "Skipped":
+        raise Stop(BUSY, ran.message, "see where it is: concord status")
+    if ran.summary is None or (ran.state != "Completed" and not ran.summary["trouble"]):
+        where = f"the run: {ran.flow_run_url}" if ran.flow_run_url else "see where it is: concord status"
+        raise Stop(_code_of(ran.message), f"the run ended as {ran.state}: {ran.message}", where)
+    return {**ran.summary, "flow_run_url": ran.flow_run_url}
+
+
+def _code_of(message: str) -> int:
+    """The exit code for the error that Prefect reports in words."""
+    if any(name in message for name in ("DatabaseUnavailable", "SchemaMissing", "SchemaNewer", "OperationalError")):
+        return DATABASE
+    return REFUSED if "Refused" in message else FAULT
+
+
+def run_plainly(world: World, name: str, *, mode: Mode, sample: int | None) -> dict[str, Any]:
+    """A sync in this process, step after step; gives its summary."""
     from staging.home import concord_home
     from tasks import sync as syncs
 
     sync_id = syncs.begin(world, name, mode)
-    with reading(silent=silent) as progress:
-        steps = syncs.PlainSteps(world, sync_id, concord_home() / "docs", progress)
-        return syncs.sync(
-            world, name, steps, sync_id=sync_id, mode="full" if mode == "full" else "incremental", sample=sample
-        )
+    steps = syncs.PlainSteps(world, sync_id, concord_home() / "docs")
+    summary = syncs.sync(world, name, steps, sync_id=sync_id, mode=mode, sample=sample)
+    return {**summary.as_dict(), "flow_run_url": None}
 
 
 def print_summary(found: Mapping[str, Any]) -> None:
@@ -96,7 +143,8 @@ def print_summary(found: Mapping[str, Any]) -> None:
     _print_waiting(found)
     for name, what in (("flow_run_url", "this run in Prefect"), ("docs", "what was validated (Data Docs)")):
         if found.get(name):
-            show(f"{what}: {found[name]}")
+            link = Path(found[name]).absolute().as_uri() if name == "docs" and "://" not in found[name] else found[name]
+            show(f"{what}: {link}")
 
 
 def print_trouble(troubles: Sequence[Mapping[str, Any]]) -> None:
