@@ -30,7 +30,7 @@ from staging.reference_checks import reference_checks
 from tasks import landscape as reading
 
 if TYPE_CHECKING:
-    from tasks.plan import Way
+    from tasks.gather import Way
 
 
 class World:
@@ -355,6 +355,12 @@ class World:
             twin = next((p for p, c in program.sources.items() if c == (column,)), None)
             found[path] = f"path:{twin}" if twin else ""
         return found
+
+    def currency_paths(self, entity: Entity, program: OutboundProgram) -> frozenset[str]:
+        """Target paths that carry nothing but a currency's code."""
+        kinds = {column: leaf.kind for column, leaf in entity.by_column.items()}
+        sources = program.sources.items()
+        return frozenset(path for path, columns in sources if [kinds.get(c) for c in columns] == ["currency"])
 
 
 def referenced(records: pl.DataFrame, column: str) -> list[str]:

@@ -5,7 +5,10 @@ canonical id; `<path>` stands for one column per target path. All values are tex
 is empty.
 """
 
-from canonical.planning.plans import plan
+from canonical.planning.plans import CURRENCY_CHANGES, plan
 from canonical.planning.values import CHANGES, FINDINGS, MONEY, WAIT, WRITES, OnDelete, Op, PlanInput, Planned
 
-__all__ = ["CHANGES", "FINDINGS", "MONEY", "WAIT", "WRITES", "OnDelete", "Op", "PlanInput", "Planned", "plan"]
+__all__ = [
+    "CHANGES", "CURRENCY_CHANGES", "FINDINGS", "MONEY", "WAIT", "WRITES", "OnDelete", "Op", "PlanInput", "Planned",
+    "plan",
+]  # fmt: skip

@@ -9,6 +9,9 @@ import polars as pl
 from canonical.planning import fields
 from canonical.planning.values import CHANGES, FINDINGS, MONEY, WAIT, PlanInput, Planned, empty
 
+CURRENCY_CHANGES = "the currency changes"
+"""How the reason of a hold begins that stands for a change of currency alone."""
+
 
 def plan(given: PlanInput) -> Planned:
     """Decide, for every record given, what its target is to be told: see `PlanInput` and `Planned`.
@@ -110,10 +113,19 @@ def _hold(given: PlanInput) -> pl.Expr:
         pl.lit(f"{given.where} asks before every write") if given.target.mode == "ask" else nothing,
         pl.when(is_delete).then(pl.lit("a hard delete cannot be undone")),
         pl.when(asks).then(pl.lit("deleted in its system of record; the integration asks before it archives")),
+        *(_other_currency(path) for path in given.paths if path in given.currencies),
         pl.col("_asked_for"),
     ]
     joined = pl.concat_str(reasons, separator="; ", ignore_nulls=True)
     return pl.when(joined != "").then(joined)
+
+
+def _other_currency(path: str) -> pl.Expr:
+    """An amount that is said to be in another currency than it was is another amount (RELIABILITY, input 26)."""
+    old, want = pl.col(f"old:{path}"), pl.col(f"want:{path}")
+    changes = (pl.col("_op") == "update") & pl.col(f"send:{path}") & old.is_not_null() & old.ne_missing(want)
+    told = pl.format("{}: {} from {} to {}", pl.lit(CURRENCY_CHANGES), pl.lit(path), old, want.fill_null("nothing"))
+    return pl.when(changes).then(told)
 
 
 def _because(given: PlanInput) -> pl.Expr:

@@ -82,6 +82,7 @@ class PlanInput:
     frozen       (id, path)  fields that flip too often and are left alone (P16); path null: the whole record
     holds        (id, because)  records whose writes wait for a person (`ask_when`)
     money        money path → currency code, or `path:OTHER` when another path of the write holds the code
+    currencies   paths that carry a currency: one that changes where a value stood waits for a person
     on_delete    the integration's word on golden tombstones
     """
 
@@ -103,6 +104,7 @@ class PlanInput:
     frozen: pl.DataFrame = field(default_factory=lambda: empty(_NO_PATHS))
     holds: pl.DataFrame = field(default_factory=lambda: empty({"id": pl.String, "because": pl.String}))
     money: Mapping[str, str] = field(default_factory=dict)
+    currencies: frozenset[str] = frozenset()
     on_delete: OnDelete = "archive"
 
     @property
