@@ -104,8 +104,8 @@ _SYNCED = (
         "select w.what as scope, count(*) as expected, count(s.id) as found, min(w.sync_id::text) filter (where s.id is"
         " null) as example from (select 'readings' as what, sync_id from landing.extract_run union all select"
         " 'batches', sync_id from ops.batch union all select 'plans', sync_id from ops.plan union all select"
-        " 'golden versions', sync_id from golden.history) w left join ops.sync s on s.id = w.sync_id where w.sync_id is not null"
-        " group by 1",
+        " 'golden versions', sync_id from golden.history) w left join ops.sync s on s.id = w.sync_id"
+        " where w.sync_id is not null group by 1",
     ),
 )
 
