@@ -13,7 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import hooks
 from flows.ready import place_of, ready_world
 from tasks import incidents, report
-from tasks.deliver import Delivered
+from tasks.settle import Delivered
 from tasks.steps import READERS, PrefectSteps
 from tasks.sync import Trouble, chosen
 

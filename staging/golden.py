@@ -43,7 +43,8 @@ def values(conn: Connection, entity: str, column: str, canonical_ids: Sequence[s
     table = temporary(conn, "value_ids", {"canonical_id": "text"}, asked)
     return read_frame(
         conn,
-        f"select g.id, g.{ident(column)}::text from {table} a join {ident('golden', entity)} g on g.id = a.canonical_id",
+        f"select g.id, g.{ident(column)}::text from {table} a"
+        f" join {ident('golden', entity)} g on g.id = a.canonical_id",
         {"id": pl.String, "value": pl.String},
     )
 
@@ -153,6 +154,7 @@ def all_ids(conn: Connection, entity: Entity, after: str, limit: int) -> pl.Data
     """Canonical ids beyond `after`, in order: frame (canonical_id, version)."""
     return read_frame(
         conn,
-        f"select g.id, g.version from {golden_table(entity)} g where g.id > {literal(after)} order by g.id limit {limit}",
+        f"select g.id, g.version from {golden_table(entity)} g where g.id > {literal(after)}"
+        f" order by g.id limit {limit}",
         {"canonical_id": pl.String, "version": pl.Int64},
     )

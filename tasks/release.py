@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from canonical import brake
 from canonical.landscape import Integration
-from staging import holds, locks, outbox
+from staging import holds, locks, outbox, shadow
 from staging.engine import Connection
 from tasks.world import World
 
@@ -85,7 +85,7 @@ def money_held(conn: Connection, world: World, which: outbox.PlannedSet) -> dict
     held: dict[str, Decimal] = {}
     for path, code in world.money_paths(entity, program).items():
         currency = "" if code.startswith("path:") else code
-        sums = outbox.money_held(conn, which.entity, which.system, which.stream, path)
+        sums = shadow.money_held(conn, which.entity, which.system, which.stream, path)
         held[currency] = held.get(currency, Decimal(0)) + sums
     return held
 

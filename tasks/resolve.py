@@ -13,7 +13,7 @@ import polars as pl
 
 from canonical import keys, matching, survivorship
 from canonical.model import Entity
-from staging import crosswalk, golden, locks, outbox, queues, staged
+from staging import crosswalk, dirty, golden, locks, queues, staged
 from staging.engine import Connection
 from tasks.plan import plan_pairs
 from tasks.world import World
@@ -175,7 +175,7 @@ def _survive(
     done.versions += records.height
     changed = changes.group_by("id").agg(pl.col("column").alias("_changed"))
     pairs = world.pairs(entity.name, touched["canonical_id"], records["id"])
-    outbox.mark_dirty(conn, pairs)
+    dirty.mark_dirty(conn, pairs)
     for name, count in plan_pairs(conn, world, entity.name, integrations, sync_id=sync_id, changed=changed).items():
         done.planned[name] = done.planned.get(name, 0) + count
     return unresolved

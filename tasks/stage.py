@@ -1,4 +1,4 @@
-"""Stage: map what landed into canonical columns, let the gate judge it, and merge what passed (DESIGN 5.2-5.3, 9.1-9.3).
+"""Stage: map what landed into canonical columns, let the gate judge it, merge what passed (DESIGN 5.2-5.3, 9.1-9.3).
 
 A chunk of landed records is one batch an entity. Its candidates are committed first, because the gate reads them on a
 connection of its own; then the split, the merge and the records' new states commit together. Killed in between, the
@@ -160,7 +160,7 @@ class _Part:
         return Decoded(decoded.frame.with_columns(kids["_row"].cast(pl.UInt32)), decoded.absent, decoded.refused)
 
     def _native(self, payloads: list[bytes]) -> pl.Series:
-        """What the record holds at the paths that we write there ourselves, as JSON; null for streams we never write."""
+        """What the record holds at the paths that we write there ourselves, as JSON; null where we never write."""
         program = self.world.outbound_if_any(self.entity.name, self.system, self.stream.name)
         if program is None:
             return pl.Series("native", [None] * len(payloads), dtype=pl.String)

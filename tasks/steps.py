@@ -6,7 +6,9 @@ our own database says what was done. Systems are read at the same time, the stre
 
 from __future__ import annotations
 
+import functools
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,16 +22,19 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture, as_completed
 from prefect.tasks import Task, exponential_backoff
 
+from canonical.problems import Refused
 from connectors.protocol import ConnectorError, Transient
-from staging.errors import DatabaseUnavailable
+from staging.errors import DatabaseTrouble, DatabaseUnavailable
 from tasks import landscape as reading
-from tasks.deliver import Delivered, deliver
+from tasks.deliver import deliver
 from tasks.extract import Extracted, extract
+from tasks.incidents import ours
 from tasks.plan import plan_leftovers
 from tasks.release import Released, release
 from tasks.resolve import Resolved, resolve
+from tasks.settle import Delivered
 from tasks.stage import Staged, stage
-from tasks.sync import Mode, Stream, Trouble, trouble
+from tasks.sync import Mode, Stream, SyncBusy, Trouble, trouble
 from tasks.world import World
 
 READERS = 4
@@ -84,9 +89,38 @@ def is_passing(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), Transient | DatabaseUnavailable)
 
 
+class StepFailed(Exception):
+    """Something unforeseen: which error, and where in our code; not its text, which may hold a record's values."""
+
+
+def without_values(error: Exception) -> Exception:
+    """The same trouble in words that may be shown and logged. Prefect keeps the text of every error it sees.
+
+    What the error said itself stands in our own ledger (`landing.extract_run`, `ops.sync`)."""
+    if isinstance(error, DatabaseTrouble | Refused | SyncBusy | StepFailed):
+        return error
+    if isinstance(error, ConnectorError):
+        error.args = (ours(type(error).__name__, str(error)) or f"{error.where}: {type(error).__name__}",)
+        return error
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    where = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
+    return StepFailed(f"{type(error).__name__} at {where}")
+
+
+def _guarded(step: Callable[P, R]) -> Callable[P, R]:
+    @functools.wraps(step)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return step(*args, **kwargs)
+        except Exception as error:
+            raise without_values(error) from None
+
+    return run
+
+
 def _step(name: str, shown: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     """What every step has in common. Delays grow 5, 10, 20 s, each up to half as long again by chance."""
-    return task(
+    made = task(
         name=name,
         task_run_name=shown,
         cache_policy=NO_CACHE,
@@ -96,6 +130,7 @@ def _step(name: str, shown: str) -> Callable[[Callable[P, R]], Task[P, R]]:
         retry_jitter_factor=0.5,
         retry_condition_fn=is_passing,
     )
+    return lambda step: made(_guarded(step))
 
 
 @_step("read", "read {system}/{stream}")

@@ -17,11 +17,12 @@ from typing import Any, Literal, Protocol
 
 from connectors.protocol import ConnectorError
 from staging import locks, runs
-from tasks.deliver import Delivered, deliver
+from tasks.deliver import deliver
 from tasks.extract import Extracted, extract
 from tasks.plan import note_declarations, plan_leftovers
 from tasks.release import Released, release
 from tasks.resolve import Resolved, resolve
+from tasks.settle import Delivered
 from tasks.stage import Staged, stage
 from tasks.world import World
 

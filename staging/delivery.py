@@ -1,0 +1,208 @@
+"""Delivery's side of the outbox: what is due is claimed, sent by the task, and settled; nothing here sends.
+
+How states move stands in `staging.outbox`. A worker settles only rows that it still holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection, text
+
+from staging.frames import ident, temporary, write_frame
+from staging.outbox import OPEN
+
+_SENT = (
+    "o.id, o.plan_id, o.integration, o.entity, o.canonical_id, o.version, o.system, o.stream, o.op, o.source_id,"
+    " o.payload::text as payload, o.asked::text as asked, o.fields, o.key, o.attempts, o.claimed_by, o.state"
+)
+
+
+def due_lanes(conn: Connection, systems: Sequence[str], integrations: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    """(system, stream, entity, op) with something ready and due, creates before updates before archives."""
+    found = conn.execute(
+        text(
+            "select system, stream, entity, op from ops.outbox o where state = 'ready' and due_at <= now()"
+            " and system = any(:systems) and integration = any(:names)"
+            " and not exists (select from ops.pause p where p.what in ('system:' || o.system,"
+            " 'integration:' || o.integration))"
+            " group by 1, 2, 3, 4 order by 1, array_position(array['create', 'update', 'archive', 'delete'], op), 2, 3"
+        ),
+        {"systems": list(systems), "names": list(integrations)},
+    )
+    return [(r.system, r.stream, r.entity, r.op) for r in found]
+
+
+def claim(
+    conn: Connection,
+    lane: tuple[str, str, str, str],
+    integrations: Sequence[str],
+    *,
+    worker: str,
+    limit: int,
+    lease_seconds: int,
+) -> list[dict[str, Any]]:
+    """Takes up to `limit` ready writes of a lane for `worker`, none whose record has one in flight, oldest first."""
+    system, stream, entity, op = lane
+    found = conn.execute(
+        text(
+            "with due as (select id from ops.outbox o where state = 'ready' and due_at <= now() and system = :system"
+            " and stream = :stream and entity = :entity and op = :op and integration = any(:names) and not exists"
+            " (select from ops.outbox f where f.system = o.system and f.stream = o.stream and f.entity = o.entity"
+            " and f.canonical_id = o.canonical_id and f.state in ('inflight', 'unknown')) and not exists"
+            " (select from ops.outbox e where e.system = o.system and e.stream = o.stream and e.entity = o.entity"
+            " and e.canonical_id = o.canonical_id and e.state = 'ready' and e.id < o.id)"
+            " and not exists (select from ops.pause p where p.what in ('system:' || o.system,"
+            " 'integration:' || o.integration))"
+            " order by id for update skip locked limit :limit)"
+            " update ops.outbox o set state = 'inflight', claimed_by = :worker, attempts = attempts + 1,"
+            " lease_until = clock_timestamp() + make_interval(secs => :lease) from due where o.id = due.id"
+            f" returning {_SENT}"
+        ),
+        {
+            "system": system,
+            "stream": stream,
+            "entity": entity,
+            "op": op,
+            "names": list(integrations),
+            "limit": limit,
+            "worker": worker,
+            "lease": lease_seconds,
+        },
+    ).mappings()
+    return sorted((dict(r) for r in found), key=lambda r: int(r["id"]))
+
+
+def note_attempts(conn: Connection, rows: pl.DataFrame) -> None:
+    """Stores attempts: outbox_id, number, outcome, status, field, reason."""
+    write_frame(conn, ident("ops", "attempt"), rows)
+
+
+def settle(conn: Connection, rows: pl.DataFrame, *, worker: str) -> int:
+    """Moves claimed writes on: outbox_id, state, source_id, reason, wait_seconds. Only rows this worker still holds."""
+    columns = {
+        "outbox_id": "bigint", "state": "text", "source_id": "text", "reason": "text", "wait_seconds": "float8",
+    }  # fmt: skip
+    table = temporary(conn, "answers", columns, rows.select(list(columns)))
+    found = conn.execute(
+        text(
+            "update ops.outbox o set state = a.state, source_id = coalesce(a.source_id, o.source_id),"
+            " reason = a.reason, lease_until = null,"
+            " attempts = o.attempts - case when a.state = 'ready' and a.reason = 'rate limited' then 1 else 0 end,"
+            " due_at = case when a.state = 'ready' then now() + make_interval(secs => a.wait_seconds)"
+            " else o.due_at end,"
+            " settled_at = case when a.state in ('delivered', 'rejected', 'dead') then now() end"
+            f" from {table} a where o.id = a.outbox_id and o.state in ('inflight', 'unknown')"
+            " and o.claimed_by = :worker"
+        ),
+        {"worker": worker},
+    )
+    return int(found.rowcount)
+
+
+def park(conn: Connection, outbox_id: int, reason: str) -> None:
+    """Holds a claimed write back for a person, with the reason."""
+    conn.execute(
+        text(
+            "update ops.outbox set state = 'held', reason = :reason, lease_until = null"
+            " where id = :id and state in ('inflight', 'unknown')"
+        ),
+        {"id": outbox_id, "reason": reason},
+    )
+
+
+def again(conn: Connection, outbox_ids: Sequence[int], reason: str) -> int:
+    """Ends claimed writes that turned out to concern a record that exists already; their pairs are planned again."""
+    found = conn.execute(
+        text(
+            "with done as (update ops.outbox set state = 'superseded', settled_at = now(), reason = :reason,"
+            " lease_until = null where id = any(:ids) and state in ('inflight', 'unknown')"
+            " returning entity, canonical_id, integration, system, stream)"
+            " insert into ops.dirty (entity, canonical_id, integration, system, stream) select distinct * from done"
+            " on conflict do nothing"
+        ),
+        {"ids": list(outbox_ids), "reason": reason},
+    )
+    return int(found.rowcount)
+
+
+def overtake_creates(conn: Connection, outbox_ids: Sequence[int]) -> int:
+    """After creates were delivered: later creates of the same records are void; their pairs are planned again."""
+    found = conn.execute(
+        text(
+            "with late as (update ops.outbox l set state = 'superseded', settled_at = now(),"
+            " reason = 'the record exists in the target meanwhile' from ops.outbox d where d.id = any(:ids)"
+            " and l.id <> d.id and l.system = d.system and l.stream = d.stream and l.entity = d.entity"
+            f" and l.canonical_id = d.canonical_id and l.op = 'create' and l.state in {OPEN}"
+            " returning l.entity, l.canonical_id, l.integration, l.system, l.stream)"
+            " insert into ops.dirty (entity, canonical_id, integration, system, stream) select distinct * from late"
+            " on conflict do nothing"
+        ),
+        {"ids": list(outbox_ids)},
+    )
+    return int(found.rowcount)
+
+
+def expired(conn: Connection) -> list[dict[str, Any]]:
+    """Writes in flight or unknown whose lease is over or was never renewed: id, claimed_by, lease left (bool)."""
+    found = conn.execute(
+        text(
+            f"select {_SENT}, (o.lease_until is null or o.lease_until < clock_timestamp()) as lease_is_over"
+            " from ops.outbox o where o.state in ('inflight', 'unknown') order by o.id"
+        )
+    ).mappings()
+    return [dict(r) for r in found]
+
+
+def take_over(conn: Connection, outbox_ids: Sequence[int], *, worker: str, lease_seconds: int) -> int:
+    """Makes `worker` the holder of writes whose holder is gone; they become `unknown` until looked up."""
+    found = conn.execute(
+        text(
+            "update ops.outbox set state = 'unknown', claimed_by = :worker,"
+            " lease_until = clock_timestamp() + make_interval(secs => :lease) where id = any(:ids)"
+            " and state in ('inflight', 'unknown')"
+        ),
+        {"ids": list(outbox_ids), "worker": worker, "lease": lease_seconds},
+    )
+    return int(found.rowcount)
+
+
+def waiting(conn: Connection, systems: Sequence[str]) -> list[dict[str, Any]]:
+    """Writes that wait for parents: id, system, refs, payload, asked, hash parts."""
+    found = conn.execute(
+        text(
+            "select id, entity, canonical_id, system, stream, op, version, refs, payload::text as payload,"
+            " asked::text as asked from ops.outbox where state = 'waiting' and system = any(:systems) order by id"
+        ),
+        {"systems": list(systems)},
+    ).mappings()
+    return [dict(r) for r in found]
+
+
+def parent_links(conn: Connection, system: str, parents: pl.DataFrame) -> dict[tuple[str, str], str]:
+    """(entity, canonical id) → the parent's own id in `system`, for those that are known there."""
+    table = temporary(conn, "parents_asked", {"entity": "text", "canonical_id": "text"}, parents)
+    found = conn.execute(
+        text(
+            "select distinct on (c.entity, c.canonical_id) c.entity, c.canonical_id, c.source_id from ops.crosswalk c"
+            f" join {table} p using (entity, canonical_id) where c.system = :system and c.is_primary"
+            " and c.ended_at is null order by c.entity, c.canonical_id, c.stream"
+        ),
+        {"system": system},
+    )
+    return {(r.entity, r.canonical_id): r.source_id for r in found}
+
+
+def wake(conn: Connection, rows: pl.DataFrame) -> int:
+    """Readies waiting writes whose parents are known now: outbox_id, payload, asked, key, write_hash."""
+    columns = {"outbox_id": "bigint", "payload": "json", "asked": "json", "key": "text", "write_hash": "text"}
+    table = temporary(conn, "woken", columns, rows.select(list(columns)))
+    found = conn.execute(
+        text(
+            "update ops.outbox o set state = 'ready', refs = null, payload = w.payload, asked = w.asked, key = w.key,"
+            f" write_hash = w.write_hash from {table} w where o.id = w.outbox_id and o.state = 'waiting'"
+        )
+    )
+    return int(found.rowcount)

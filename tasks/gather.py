@@ -1,0 +1,202 @@
+"""Gather: all that a plan is decided from, read as columns: what is wanted, linked, asked before and held now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import orjson
+import polars as pl
+
+from canonical import drift, planning
+from canonical.landscape import Integration, Target
+from canonical.mapping.native import same_value
+from canonical.mapping.program import OutboundProgram
+from canonical.model import Entity
+from staging import crosswalk, delivery, queues, shadow, staged
+from staging.engine import Connection
+from tasks.world import World
+
+
+@dataclass(frozen=True)
+class Way:
+    """One integration's way to one target, with everything compiled."""
+
+    integration: Integration
+    target: Target
+    entity: Entity
+    program: OutboundProgram
+
+
+def ways(world: World, integrations: Iterable[str]) -> list[Way]:
+    """Every (integration, target) of these integrations, with its outbound program."""
+    found = []
+    for name in integrations:
+        integration = world.landscape.integrations[name]
+        entity = world.landscape.model[integration.entity]
+        for target in integration.to:
+            program = world.outbound(entity.name, target.system, target.stream)
+            found.append(Way(integration, target, entity, program))
+    return found
+
+
+def gather(
+    conn: Connection, world: World, way: Way, records: pl.DataFrame, changed: pl.DataFrame
+) -> planning.PlanInput:
+    """Everything the decision needs, read as columns."""
+    entity, target, program = way.entity, way.target, way.program
+    ids = records.select(pl.col("id").alias("canonical_id"))
+    paths = program.paths
+    desired = program.run(records, world.lookups(conn, program, records)).frame
+    natives = staged.natives(conn, entity, target.system, target.stream, ids)
+    native = _json_columns(natives.filter(pl.col("native").is_not_null() & ~pl.col("gone")), "native", paths, "")
+    known = shadow.shadows(conn, entity.name, target.system, target.stream, ids)
+    links = crosswalk.links_in(conn, entity.name, target.system, target.stream, ids).join(
+        known.select("id", "archived"), on="id", how="left"
+    )
+    asked = _json_columns(known, "asked", paths, "asked:").join(_json_columns(known, "read", paths, "read:"), on="id")
+    asked = asked.with_columns(_keys_of(known, "asked").alias("_asked"))
+    authority = {path: world.authority(entity, columns) for path, columns in program.sources.items()}
+    # our own id is only a mark on what we create; a target that is only ever created in keeps every field for itself
+    create_only = frozenset(
+        path
+        for path, system in authority.items()
+        if system == target.system or program.sources[path] == ("id",) or not target.update
+    )
+    drifted = drift.find(
+        native.join(natives.select("id", "source_id", "read_at", "confirmed_at"), on="id"),
+        asked.rename({"_asked": "fields"}).join(natives.select("id", "confirmed_at"), on="id"),
+        desired,
+        authority,
+        target.system,
+        target.on_drift,
+    )
+    _report_drift(conn, world, way, drifted)
+    in_scope, asks = world.conditions(way.integration, target, entity, records, changed)
+    ref_entities = sorted(set(program.refs.values()))
+    return planning.PlanInput(
+        target=target,
+        entity=entity.name,
+        paths=paths,
+        records=records.select("id", "version", in_scope.alias("in_scope"), "deleted"),
+        desired=desired,
+        links=links.with_columns(pl.col("archived").fill_null(False)),
+        shadow=asked,
+        native=native,
+        agrees=_agreement(
+            way, records, natives, native, desired, world.mapped(entity).get((target.system, target.stream))
+        ),
+        create_only=create_only,
+        authority=authority,
+        refs=program.refs,
+        ref_links=_ref_links(conn, target.system, desired, program.refs, ref_entities),
+        drifted=drifted.filter(pl.col("action") == "restore").select("id", "path"),
+        holds=asks,
+        money=world.money_paths(entity, program),
+        on_delete=way.integration.on_delete,
+    )
+
+
+def _json_columns(frame: pl.DataFrame, column: str, paths: Iterable[str], prefix: str) -> pl.DataFrame:
+    """A column of flat JSON objects (path → text) as one column a path."""
+    names = list(paths)
+    structure = pl.Struct({f"v{n}": pl.String for n in range(len(names))})
+    if frame.is_empty():
+        return pl.DataFrame(schema={"id": pl.String, **{f"{prefix}{p}": pl.String for p in names}})
+    objects = [orjson.loads(text) if text else {} for text in frame[column].to_list()]
+    rows = pl.Series("rows", [{f"v{n}": o.get(p) for n, p in enumerate(names)} for o in objects], dtype=structure)
+    return frame.select("id").with_columns(
+        rows.struct.field(f"v{n}").alias(f"{prefix}{path}") for n, path in enumerate(names)
+    )
+
+
+def _keys_of(frame: pl.DataFrame, column: str) -> pl.Series:
+    names = [list(orjson.loads(text)) if text else [] for text in frame[column].to_list()]
+    return pl.Series(column, names, dtype=pl.List(pl.String))
+
+
+def _agreement(
+    way: Way,
+    records: pl.DataFrame,
+    natives: pl.DataFrame,
+    native: pl.DataFrame,
+    desired: pl.DataFrame,
+    mapped: frozenset[str] | None,
+) -> pl.DataFrame:
+    """Whether what the target holds says the same as the golden record, for each path: by the target's own staged
+    values where its sheet maps them, else by the value of numbers and lists. A field of which no authority has said
+    anything yet (empty and provisional) contradicts nothing."""
+    program = way.program
+    theirs = natives.filter(~pl.col("gone") & pl.col("native").is_not_null())
+    both = records.join(theirs, on="id", how="inner", suffix=":theirs", maintain_order="left")
+    agreed = both.select(
+        "id", *(_agrees(way.entity, c, mapped or frozenset()).alias(p) for p, c in program.sources.items())
+    )
+    loose = [
+        p
+        for p in program.paths
+        if program.kinds[p] in ("number", "json") and not (mapped or frozenset()).issuperset(program.sources[p])
+    ]
+    if not loose or agreed.is_empty():
+        return agreed
+    sides = agreed.select("id").join(native.select("id", *loose), on="id", how="left", maintain_order="left")
+    sides = sides.join(desired.select("id", *loose), on="id", how="left", suffix=":ours", maintain_order="left")
+    return agreed.with_columns(
+        pl.Series(
+            path,
+            [same_value(program.kinds[path], o, t) for o, t in sides.select(f"{path}:ours", path).iter_rows()],
+            dtype=pl.Boolean,
+        )
+        | pl.col(path)
+        for path in loose
+    )
+
+
+def _agrees(entity: Entity, columns: tuple[str, ...], mapped: frozenset[str]) -> pl.Expr:
+    """One path's agreement as far as canonical values tell it; null where they do not."""
+    fields = [entity.by_column[c].field for c in columns if c in entity.by_column]
+    if not columns or len(fields) < len(columns):
+        return pl.lit(None, dtype=pl.Boolean)
+    unsaid = pl.all_horizontal(
+        *(pl.col(c).is_null() for c in columns), *(pl.col("provisional").list.contains(f) for f in fields)
+    )
+    if not mapped.issuperset(columns):
+        return pl.when(unsaid).then(pl.lit(True))
+    return unsaid | pl.all_horizontal(pl.col(c).eq_missing(pl.col(f"{c}:theirs")) for c in columns)
+
+
+def _ref_links(
+    conn: Connection, system: str, desired: pl.DataFrame, refs: Mapping[str, str], entities: list[str]
+) -> pl.DataFrame:
+    schema = {"entity": pl.String, "id": pl.String, "source_id": pl.String}
+    asked = [
+        desired.select(pl.lit(entity).alias("entity"), pl.col(path).alias("canonical_id")).drop_nulls()
+        for entity in entities
+        for path, of in refs.items()
+        if of == entity
+    ]
+    if not asked:
+        return pl.DataFrame(schema=schema)
+    found = delivery.parent_links(conn, system, pl.concat(asked).unique())
+    rows = [(entity, canonical_id, source_id) for (entity, canonical_id), source_id in found.items()]
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _report_drift(conn: Connection, world: World, way: Way, found: pl.DataFrame) -> None:
+    queues.open_findings(
+        conn,
+        found.select(
+            pl.lit("unauthorised_edit").alias("kind"),
+            pl.lit(way.entity.name).alias("entity"),
+            pl.col("id").alias("canonical_id"),
+            pl.lit(way.target.system).alias("system"),
+            pl.lit(way.target.stream).alias("stream"),
+            "source_id",
+            pl.col("path").alias("field"),
+            "ours",
+            "theirs",
+            "action",
+            "because",
+        ),
+        world.owner_of(way.entity),
+    )
