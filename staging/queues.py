@@ -113,6 +113,31 @@ def resolve_quarantine(conn: Connection, batch_id: int, candidates: str, entity:
     return int(found.rowcount)
 
 
+def unreadable_ids(conn: Connection, system: str, stream: str) -> set[str]:
+    """Ids of a stream's records that could not be read and wait for it."""
+    found = conn.execute(
+        text(
+            "select source_id from ops.quarantine where state = 'open' and scope = 'unreadable'"
+            " and system = :system and stream = :stream"
+        ),
+        {"system": system, "stream": stream},
+    )
+    return set(found.scalars())
+
+
+def close_unreadable(conn: Connection, system: str, stream: str, ids: Sequence[str], because: str) -> int:
+    """Closes the entries of records that could not be read and now were; gives how many."""
+    found = conn.execute(
+        text(
+            "update ops.quarantine set state = 'resolved', closed_at = now(), closed_by = 'concord',"
+            " closed_because = :because where state = 'open' and scope = 'unreadable' and system = :system"
+            " and stream = :stream and source_id = any(:ids)"
+        ),
+        {"system": system, "stream": stream, "ids": list(ids), "because": because},
+    )
+    return int(found.rowcount)
+
+
 def close_gone(conn: Connection, system: str, stream: str, ids: Sequence[str], because: str) -> int:
     """Closes open entries of records that are gone or no longer looked at."""
     found = conn.execute(
@@ -213,6 +238,21 @@ def open_findings(conn: Connection, findings: pl.DataFrame, owner: str | None) -
         {"owner": owner},
     )
     return sum(1 for is_new in found.scalars() if is_new)
+
+
+def report_overdue_waits(conn: Connection, hours: int) -> int:
+    """Writes that wait for a parent longer than `hours` become findings, one a record (DESIGN 9.8)."""
+    found = conn.execute(
+        text(
+            "insert into ops.finding (kind, entity, canonical_id, system, stream, source_id, field, action, because,"
+            " owner, state) select 'unresolved_reference', o.entity, o.canonical_id, o.system, o.stream, o.canonical_id,"
+            " o.refs -> 0 ->> 'path', 'report', 'waits for a ' || (o.refs -> 0 ->> 'entity') || ' that is not known in '"
+            " || o.system, null, 'open' from ops.outbox o where o.state = 'waiting'"
+            " and o.released_at < now() - make_interval(hours => :hours) on conflict do nothing"
+        ),
+        {"hours": hours},
+    )
+    return int(found.rowcount)
 
 
 def close_findings(conn: Connection, rows: pl.DataFrame, because: str, *, kind: str) -> int:

@@ -24,6 +24,10 @@ MOST_KEPT = 11_000_000
 AHEAD = 4
 """Pages read ahead of landing, so that the network and the database work at the same time."""
 
+SWEEP_DAYS = 7
+"""How old a stream's last complete sweep may be: what change marks miss, and what vanished, is found by the next
+(RELIABILITY row 33)."""
+
 Progress = Callable[[int, int | None], None]
 
 
@@ -51,7 +55,8 @@ def extract(
     sample: int | None = None,
     progress: Progress | None = None,
 ) -> Extracted:
-    """Reads a stream (`full`: a complete sweep; `incremental`: since its cursor) and lands what differs.
+    """Reads a stream (`full`: a complete sweep; `incremental`: since its cursor, unless a sweep is due) and lands what
+    differs.
 
     Another process reading the same stream is waited for. Raises ConnectorError; what was landed stays."""
     source = world.source(system)
@@ -60,7 +65,8 @@ def extract(
         with world.transaction() as conn:
             landing.abandon_running(conn, system, stream)
             cursor = landing.cursor_of(conn, system, stream)
-            since = cursor if mode == "incremental" and declared.changed else None
+            is_due = landing.sweep_is_due(conn, system, stream, SWEEP_DAYS)
+            since = cursor if mode == "incremental" and declared.changed and not is_due else None
             actual = "sample" if sample else "incremental" if since is not None else "full"
             run = landing.begin(conn, sync_id=sync_id, system=system, stream=stream, mode=actual, cursor=cursor)
             before = landing.live_count(conn, system, stream)
@@ -88,10 +94,13 @@ class _Reading:
         self.world, self.system, self.stream, self.run = world, system, stream, run
         self.is_sweep, self.sample = is_sweep, sample
         self.counts = landing.Counts()
+        self.unread: set[str] = set()
 
     def land_all(self, pages: Iterator[Page], progress: Progress | None) -> tuple[landing.Counts, bool]:
         group: list[Page] = []
         size, since, is_complete = 0, time.monotonic(), False
+        with self.world.transaction() as conn:
+            self.unread = queues.unreadable_ids(conn, self.system, self.stream.name)
         for page in _ahead(pages):
             group.append(page)
             size += len(page.ids)
@@ -130,6 +139,9 @@ class _Reading:
                 case_sensitive=exact,
             )
             refused += [_refusal(readable, row, twins.ONLY_CASE) for row in landed.alike]
+            if again := self.unread.intersection(readable.ids).difference(r.id for r in refused):
+                because = f"read in extract run {self.run}"
+                queues.close_unreadable(conn, self.system, self.stream.name, sorted(again), because)
             if refused:
                 owner = self.world.owner_of_system(self.system)
                 entries = _unreadable(self.system, self.stream.name, self.run, refused)
