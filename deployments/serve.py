@@ -12,7 +12,9 @@ import functools
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,6 +43,8 @@ def serve(folder: str | Path | None = None, *, runs_at_once: int = RUNS_AT_ONCE)
 
     deployments = [to_deployment(spec) for spec in specs(landscape)]
     drop_overdue(landscape)
+    # Prefect 3.8.8 forgets to await its own stopping on SIGTERM; leaving its context stops everything all the same
+    warnings.filterwarnings("ignore", message="coroutine 'Runner.astop' was never awaited")
     prefect_serve(
         *deployments,
         pause_on_shutdown=True,
@@ -138,6 +142,7 @@ def drop_overdue(landscape: Landscape) -> int:
         DeploymentFilter,
         DeploymentFilterTags,
         FlowRunFilter,
+        FlowRunFilterExpectedStartTime,
         FlowRunFilterState,
         FlowRunFilterStateType,
     )
@@ -148,7 +153,8 @@ def drop_overdue(landscape: Landscape) -> int:
         while found := client.read_flow_runs(
             deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=["concord", landscape.name])),
             flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+                expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),  # type: ignore[arg-type]
             ),
             limit=200,
         ):

@@ -20,7 +20,7 @@ from staging.home import concord_home
 from tasks import incidents, report
 from tasks import sync as syncs
 from tasks.rehearse import rehearse
-from tasks.steps import READERS, PrefectSteps
+from tasks.steps import READERS, PrefectSteps, without_values
 from tasks.sync import Mode, Summary, SyncBusy
 from tasks.world import World
 
@@ -66,7 +66,7 @@ def sync(
     except Exception as error:
         incidents.conclude(world, integration, error)
         hooks.mark_told(flow_run.id)
-        raise
+        raise without_values(error) from None
     incidents.conclude(world, integration, summary)
     hooks.mark_told(flow_run.id)
     report.show_sync(world, summary, integration)

@@ -60,7 +60,7 @@ def last_runs(conn: Connection, integrations: Sequence[str]) -> list[LastRuns]:
             " max(s.ended_at) filter (where s.state = 'complete') as completed_at"
             " from unnest(cast(:names as text[])) as n(name)"
             " left join ops.sync s on s.integration in (n.name, 'all') and (s.summary is not null or s.state in"
-            " ('running', 'complete')) group by 1 order by 1"
+            " ('running', 'complete', 'abandoned')) group by 1 order by 1"
         ),
         {"names": list(integrations)},
     )

@@ -43,19 +43,25 @@ _MEANS = {
     "DeliveryStopped": "takes no writes; they wait",
 }
 _STATUS = re.compile(r"^(.*?(?:answered |\()[1-5]\d\d\)?)", re.DOTALL)
+_QUOTING = frozenset({"SystemFault", "Rejected", "Ambiguous"})
+"""Errors that quote what a system said even where no status says so."""
 _CAUSE_CHARACTERS = 300
 
 
 # ------------------------------------------------------------------------------------------------------ words (pure)
 
 
+def ours(kind: str, said: str) -> str:
+    """An error's text as far as it is ours: without what a system answered, which may hold a record's values."""
+    status = _STATUS.match(said)
+    if kind in _QUOTING and not status:
+        return ""
+    return " ".join((status.group(1) if status else said).split())[:_CAUSE_CHARACTERS]
+
+
 def told(trouble: Trouble) -> str:
-    """A trouble's cause as far as it is ours: without what a system answered."""
-    status = _STATUS.match(trouble.cause)
-    said = status.group(1) if status else trouble.cause
-    if trouble.kind == "SystemFault" and not status:
-        said = ""
-    return " ".join(said.split())[:_CAUSE_CHARACTERS]
+    """A trouble's cause as far as it is ours."""
+    return ours(trouble.kind, trouble.cause)
 
 
 def causes_of(world: World, troubles: Sequence[Trouble], name: str) -> list[Cause]:
@@ -264,11 +270,11 @@ def report_trouble(world: World, summary: Summary, name: str) -> int:
     bad = {cause.key for cause in causes}
     with world.transaction() as conn:
         known = store.open_keys(conn)
-    well = _well(world, summary, name)
+    well = disproved(world, summary, name)
     return report(world, causes, [key for key in known if key in well and key not in bad])
 
 
-def _well(world: World, summary: Summary, name: str) -> set[str]:
+def disproved(world: World, summary: Summary, name: str) -> set[str]:
     """Keys of the incidents that this sync disproves, where it had no trouble of them."""
     entities = world.needed_entities(summary.integrations)
     streams = world.streams_for(entities)

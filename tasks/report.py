@@ -10,9 +10,9 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from staging.incidents import Cause
-from tasks.deliver import Delivered
 from tasks.incidents import told
 from tasks.rehearse import Listing
+from tasks.settle import Delivered
 from tasks.sync import Summary
 from tasks.world import World
 
@@ -101,6 +101,13 @@ def inbox_of(world: World) -> str | None:
     return str(world.landscape.systems[str(system)].settings.get("url") or "https://slack.com")
 
 
+def _docs_index(page: str) -> str:
+    """The index of the Data Docs that a validation's page belongs to, as a link; the page where there is none."""
+    found = Path(page.removeprefix("file://")).absolute()
+    index = next((p / "index.html" for p in found.parents if (p / "index.html").exists()), found)
+    return index.as_uri()
+
+
 def show_sync(world: World, summary: Summary, name: str) -> None:
     """The artifacts of a sync's flow run."""
     create_markdown_artifact(
@@ -112,9 +119,11 @@ def show_sync(world: World, summary: Summary, name: str) -> None:
         description="Every count of this sync",
     )
     if summary.docs:
-        link = Path(summary.docs).absolute().as_uri() if "://" not in summary.docs else summary.docs
         create_link_artifact(
-            link, link_text="Data Docs", key=key_of("data-docs", name), description="What was validated, rule by rule"
+            _docs_index(summary.docs),
+            link_text="Data Docs",
+            key=key_of("data-docs", name),
+            description="What was validated, rule by rule",
         )
     inbox = inbox_of(world)
     if inbox:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
@@ -64,7 +64,7 @@ def judge(integration: Integration, timezone: str, runs: LastRuns, known_since: 
     if schedule:
         due = last_due(schedule, timezone, now - START_GRACE)
         early = BEGIN + _moved(due)
-        if due > known_since and (runs.started_at is None or runs.started_at < due - early):
+        if due > known_since and (runs.started_at is None or runs.started_at < due.astimezone(UTC) - early):
             last = f"{runs.started_at.astimezone(due.tzinfo):%Y-%m-%d %H:%M}" if runs.started_at else "never"
             return Verdict("missed", f"was due at {due:%Y-%m-%d %H:%M %Z} and did not run; it last began: {last}")
     promised = integration.sla.timeliness

@@ -1,0 +1,64 @@
+"""Specs as Prefect's deployments: named choices, help texts, module entrypoints, schedules in their zone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deployments import serve
+from deployments.schedules import DeploymentSpec
+
+SPEC = DeploymentSpec(
+    flow="sync",
+    name="all",
+    cron="10 3 * * *",
+    timezone="Europe/London",
+    rhythm="nightly at 03:10",
+    description="Everything",
+    tags=("demo",),
+    parameters={"integration": "all", "mode": "incremental"},
+    scheduled={"integration": "all", "mode": "full"},
+    choices={"integration": ("all", "customer-details")},
+)
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Any:
+    return serve.to_deployment(SPEC)
+
+
+@pytest.fixture(scope="module")
+def form(deployment: Any) -> dict[str, Any]:
+    """The form's fields."""
+    fields: dict[str, Any] = deployment._parameter_openapi_schema.properties
+    return fields
+
+
+def test_integrations_and_modes_are_named_choices(form: dict[str, Any]) -> None:
+    assert form["integration"]["enum"] == ["all", "customer-details"]
+    assert form["mode"]["enum"] == ["incremental", "full"]
+    assert form["plan_only"]["type"] == "boolean"
+
+
+def test_every_field_has_its_help(form: dict[str, Any]) -> None:
+    assert [name for name, field in form.items() if not field.get("description")] == []
+
+
+def test_runs_load_the_flow_by_module(deployment: Any) -> None:
+    assert deployment.entrypoint == "flows.sync.sync"
+
+
+def test_the_schedule_asks_for_its_own_parameters_in_its_zone(deployment: Any) -> None:
+    [schedule] = deployment.schedules
+    assert (schedule.schedule.cron, schedule.schedule.timezone) == ("10 3 * * *", "Europe/London")
+    assert schedule.parameters == SPEC.scheduled
+
+
+@pytest.mark.parametrize("name", ["sync", "deliver", "watch"])
+def test_flows_keep_no_results_and_are_not_retried(name: Any) -> None:
+    flow = serve.flow_of(name)
+    assert flow.persist_result is False
+    assert not flow.retries
+    assert flow.on_failure_hooks
+    assert flow.on_crashed_hooks
