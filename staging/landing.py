@@ -258,6 +258,18 @@ def live_count(conn: Connection, system: str, stream: str) -> int:
     return int(found.scalar_one())
 
 
+def sweep_is_due(conn: Connection, system: str, stream: str, days: int) -> bool:
+    """Whether a stream's last complete sweep is older than `days` (or there was none), by the database's clock."""
+    found = conn.execute(
+        text(
+            "select last_sweep_at > now() - make_interval(days => :days) from landing.cursor"
+            " where system = :system and stream = :stream"
+        ),
+        {"system": system, "stream": stream, "days": days},
+    )
+    return not found.scalar_one_or_none()
+
+
 def finish(conn: Connection, run: int, *, is_complete: bool) -> None:
     """Closes a reading that reached its end."""
     conn.execute(

@@ -12,6 +12,9 @@ from staging import holds, locks, outbox, shadow
 from staging.engine import Connection
 from tasks.world import World
 
+WAIT_HOURS = 24
+"""How long a write may wait for its parent before a person hears of it."""
+
 
 @dataclass
 class Released:
@@ -28,6 +31,7 @@ def release(world: World, integrations: Sequence[str]) -> Released:
     with world.transaction() as conn:
         locks.gate(conn, "release")
         holds.close_empty(conn)
+        queues.report_overdue_waits(conn, WAIT_HOURS)
         for which, asks, why in outbox.asking_sets(conn, integrations):
             _hold_what_asks(conn, world, which, asks, why, done)
         for which in outbox.planned_sets(conn, integrations):

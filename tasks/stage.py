@@ -15,6 +15,7 @@ import polars as pl
 
 from canonical import keys
 from canonical.checks import GateVerdict, judge
+from canonical.expressions import compile_expression
 from canonical.landscape import Makes, Stream
 from canonical.mapping.decode import Decoded, decode, decode_list
 from canonical.mapping.native import native_values
@@ -91,8 +92,8 @@ def _stage_chunk(
     sync_id: int | None,
     docs_dir: Path | None,
 ) -> None:
-    live = rows.filter(~pl.col("deleted"))
-    gone = rows.filter(pl.col("deleted"))["source_id"].to_list()
+    is_gone = rows["deleted"] | _said_gone(stream, rows)
+    live, gone = rows.filter(~is_gone), rows.filter(is_gone)["source_id"].to_list()
     payloads = [text.encode() for text in live["payload"].to_list()]
     parts = [_Part(world, system, stream, makes, live, payloads, digest, sync_id=sync_id) for makes in stream.makes]
     for part in parts:
@@ -115,6 +116,15 @@ def _stage_chunk(
         if gone:
             queues.close_gone(conn, system, stream.name, gone, "the record is gone at its source")
     done.tombstones += len(gone)
+
+
+def _said_gone(stream: Stream, rows: pl.DataFrame) -> pl.Series:
+    """Which records state themselves that they are gone (`deleted_when`), where the connector does not say it."""
+    if stream.deleted_when is None:
+        return pl.Series("gone", [False] * rows.height, dtype=pl.Boolean)
+    condition = compile_expression(stream.deleted_when, None)
+    decoded = decode([text.encode() for text in rows["payload"].to_list()], condition.columns)
+    return decoded.frame.select(condition.expr.alias("gone")).to_series()
 
 
 class _Part:
