@@ -16,6 +16,7 @@ from apps import exits
 from apps.commands import (
     check,
     db,
+    demo,
     explain,
     findings,
     holds,
@@ -30,15 +31,15 @@ from apps.commands import (
     sync,
     systems,
     watch,
-)  # fmt: skip
+)
 from apps.screen import clean, err, say
 from apps.session import Session
 
-EPILOG = """
-[bold]Exit codes[/bold]  0 done · 1 done, but something needs a person · 2 nothing was done: wrong usage or a refused
-declaration · 3 busy: it is running already · 4 the database · 5 a system cannot be reached or does not let us in ·
-70 a fault of Concord's own (its log is named) · 74 the output could not be written · 130 Ctrl-C
-"""
+EPILOG = (
+    "[bold]Exit codes[/bold]: 0 done · 1 done, but something needs a person · 2 nothing was done: wrong usage or a"
+    " refused declaration · 3 busy: it is running already · 4 the database · 5 a system cannot be reached or does not"
+    " let us in · 70 a fault of Concord's own (its log is named) · 74 the output could not be written · 130 Ctrl-C"
+)
 
 app = typer.Typer(
     name="concord",
@@ -66,10 +67,22 @@ def root(
     ] = None,
 ) -> None:
     """Every command takes --help; every command that reads takes --json."""
+    if landscape is None and context.invoked_subcommand != "demo":
+        _join_demo(context.invoked_subcommand)
     context.obj = Session(landscape)
 
 
+def _join_demo(command: str | None) -> None:
+    """A command that names no landscape works on the demo that was left up, if one is."""
+    from apps import demo as house
+
+    if command is not None and (up := house.kept()) is not None:
+        house.move_in(Path(up.home), up.environment)
+        say(f"(on the demo that is up since {up.started_at}; stop it: concord demo --stop)", style="dim")
+
+
 GROUPS = (
+    demo,
     check, model, mapping, systems,
     plan, sync, watch, serve,
     status, explain, ledger,

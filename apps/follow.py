@@ -109,7 +109,7 @@ def _teller(clock: Clock) -> Iterator[Teller]:
 def _lines(clock: Clock) -> Teller:
     def tell(key: str, text: str, done: int, *, is_over: bool) -> None:
         if is_over:
-            clock.say(f"{text}: {count(done, 'record')}")
+            clock.say(f"{text.replace('reading', 'read')}: {count(done, 'record')}")
         elif key.split(" ")[0] in ("create", "update", "archive", "delete"):
             clock.say(f"{text}: {count(done, 'record')} so far")
 
