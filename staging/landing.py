@@ -274,8 +274,8 @@ def finish(conn: Connection, run: int, *, is_complete: bool) -> None:
     """Closes a reading that reached its end."""
     conn.execute(
         text(
-            "update landing.extract_run set state = 'complete', is_complete = :complete, ended_at = now(), cursor_after ="
-            " (select value from landing.cursor c where c.system = extract_run.system and c.stream = extract_run.stream)"
+            "update landing.extract_run e set state = 'complete', is_complete = :complete, ended_at = now(),"
+            " cursor_after = (select value from landing.cursor c where c.system = e.system and c.stream = e.stream)"
             " where id = :run"
         ),
         {"run": run, "complete": is_complete},

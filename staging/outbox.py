@@ -184,13 +184,10 @@ def release_set(conn: Connection, which: PlannedSet, hold_seconds: int) -> dict[
     return tally
 
 
-def hold_set(conn: Connection, which: PlannedSet, hold_id: int, *, only_asking: bool) -> int:
-    """Puts a set (or those of its writes that carry a reason to ask) behind a hold; gives how many."""
+def hold_set(conn: Connection, which: PlannedSet, hold_id: int) -> int:
+    """Puts a whole set behind a hold; gives how many writes."""
     found = conn.execute(
-        text(
-            f"update ops.outbox set state = 'held', hold_id = :hold where {_SET}"
-            + (" and reason is not null" if only_asking else "")
-        ),
+        text(f"update ops.outbox set state = 'held', hold_id = :hold where {_SET}"),
         {**_names(which), "hold": hold_id},
     )
     return int(found.rowcount)
@@ -206,20 +203,48 @@ def _names(which: PlannedSet) -> dict[str, str]:
     }
 
 
-def asking_sets(conn: Connection, integrations: Sequence[str]) -> list[tuple[PlannedSet, int, str]]:
-    """Planned sets in which writes carry a reason to ask a person: the set, how many of its writes, one reason."""
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Those writes of a planned set that carry a reason to ask a person: how many, and one reason."""
+
+    which: PlannedSet
+    writes: int
+    why: str
+    is_apart: bool
+    """Whether their reasons begin with the words that set them apart."""
+
+
+def asking_sets(conn: Connection, integrations: Sequence[str], apart: str) -> list[Asking]:
+    """Planned writes that carry a reason to ask a person, those whose reason begins with `apart` by themselves."""
     found = conn.execute(
         text(
-            "select integration, entity, system, stream, op, count(*) as n, min(reason) as why from ops.outbox"
-            " where state = 'planned' and reason is not null and integration = any(:names) group by 1, 2, 3, 4, 5"
-            " order by 1, 3, 4, 5"
+            "select integration, entity, system, stream, op, starts_with(reason, :apart) as is_apart, count(*) as n,"
+            " min(reason) as why from ops.outbox where state = 'planned' and reason is not null"
+            " and integration = any(:names) group by 1, 2, 3, 4, 5, 6 order by 1, 3, 4, 5, 6"
         ),
-        {"names": list(integrations)},
+        {"names": list(integrations), "apart": apart},
     )
     return [
-        (PlannedSet(r.integration, r.entity, r.system, r.stream, r.op, r.n, 0, 0, 0, 0, ()), int(r.n), str(r.why))
+        Asking(
+            PlannedSet(r.integration, r.entity, r.system, r.stream, r.op, r.n, 0, 0, 0, 0, ()),
+            int(r.n),
+            str(r.why),
+            bool(r.is_apart),
+        )
         for r in found
     ]
+
+
+def hold_asking(conn: Connection, asking: Asking, hold_id: int, apart: str) -> int:
+    """Puts these writes behind a hold; gives how many."""
+    found = conn.execute(
+        text(
+            f"update ops.outbox set state = 'held', hold_id = :hold where {_SET} and reason is not null"
+            " and starts_with(reason, :apart) = :is_apart"
+        ),
+        {**_names(asking.which), "hold": hold_id, "apart": apart, "is_apart": asking.is_apart},
+    )
+    return int(found.rowcount)
 
 
 def unsent(

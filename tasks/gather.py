@@ -93,6 +93,7 @@ def gather(
         drifted=drifted.filter(pl.col("action") == "restore").select("id", "path"),
         holds=asks,
         money=world.money_paths(entity, program),
+        currencies=world.currency_paths(entity, program),
         on_delete=way.integration.on_delete,
     )
 

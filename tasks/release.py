@@ -8,7 +8,8 @@ from decimal import Decimal
 
 from canonical import brake
 from canonical.landscape import Integration
-from staging import holds, locks, outbox, shadow
+from canonical.planning import CURRENCY_CHANGES
+from staging import holds, locks, outbox, queues, shadow
 from staging.engine import Connection
 from tasks.world import World
 
@@ -32,14 +33,14 @@ def release(world: World, integrations: Sequence[str]) -> Released:
         locks.gate(conn, "release")
         holds.close_empty(conn)
         queues.report_overdue_waits(conn, WAIT_HOURS)
-        for which, asks, why in outbox.asking_sets(conn, integrations):
-            _hold_what_asks(conn, world, which, asks, why, done)
+        for asking in outbox.asking_sets(conn, integrations, CURRENCY_CHANGES):
+            _hold_what_asks(conn, world, asking, done)
         for which in outbox.planned_sets(conn, integrations):
             integration = world.landscape.integrations[which.integration]
             verdict = brake.judge(count_of(which, money_held(conn, world, which)), integration.brake)
             if verdict.action == "hold":
                 hold_id = _open(conn, world, integration, which, "brake", verdict.because, which.planned)
-                done.held += outbox.hold_set(conn, which, hold_id, only_asking=False)
+                done.held += outbox.hold_set(conn, which, hold_id)
                 continue
             tally = outbox.release_set(conn, which, integration.hold_seconds)
             done.ready += tally.get("ready", 0)
@@ -47,14 +48,13 @@ def release(world: World, integrations: Sequence[str]) -> Released:
     return done
 
 
-def _hold_what_asks(
-    conn: Connection, world: World, which: outbox.PlannedSet, asks: int, why: str, done: Released
-) -> None:
+def _hold_what_asks(conn: Connection, world: World, asking: outbox.Asking, done: Released) -> None:
+    which = asking.which
     integration = world.landscape.integrations[which.integration]
     target = next(t for t in integration.to if (t.system, t.stream) == (which.system, which.stream))
-    kind = "mode" if target.mode == "ask" else "ask_when"
-    hold_id = _open(conn, world, integration, which, kind, why, asks)
-    done.held += outbox.hold_set(conn, which, hold_id, only_asking=True)
+    kind = "currency" if asking.is_apart else "mode" if target.mode == "ask" else "ask_when"
+    hold_id = _open(conn, world, integration, which, kind, asking.why, asking.writes)
+    done.held += outbox.hold_asking(conn, asking, hold_id, CURRENCY_CHANGES)
 
 
 def _open(
