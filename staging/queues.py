@@ -247,7 +247,8 @@ def report_overdue_waits(conn: Connection, hours: int) -> int:
             "insert into ops.finding (kind, entity, canonical_id, system, stream, source_id, field, action, because,"
             " owner, state) select 'unresolved_reference', o.entity, o.canonical_id, o.system, o.stream,"
             " o.canonical_id, o.refs -> 0 ->> 'path', 'report',"
-            " 'waits for a ' || (o.refs -> 0 ->> 'entity') || ' that is not known in ' || o.system, null, 'open' from ops.outbox o where o.state = 'waiting'"
+            " 'waits for a ' || (o.refs -> 0 ->> 'entity') || ' that is not known in ' || o.system, null, 'open'"
+            " from ops.outbox o where o.state = 'waiting'"
             " and o.released_at < now() - make_interval(hours => :hours) on conflict do nothing"
         ),
         {"hours": hours},
