@@ -39,8 +39,9 @@ def mark_all_dirty(conn: Connection, entity: str, golden: str, integration: str,
 # of their own there: a write now would be a second create. `other` is SYSTEM<31>STREAM<31>ID.
 _IN_DOUBT = """
     select coalesce(r.canonical_id, o.canonical_id) as canonical_id from ops.review r
-    left join ops.crosswalk o on o.entity = r.entity and o.ended_at is null and o.system = split_part(r.other, chr(31), 1)
-      and o.stream = split_part(r.other, chr(31), 2) and o.source_id = split_part(r.other, chr(31), 3)
+    left join ops.crosswalk o on o.entity = r.entity and o.ended_at is null
+      and o.system = split_part(r.other, chr(31), 1) and o.stream = split_part(r.other, chr(31), 2)
+      and o.source_id = split_part(r.other, chr(31), 3)
     where r.state = 'open' and r.entity = :entity and r.system = :system and r.stream = :stream
       and not exists (select from ops.crosswalk l where l.canonical_id = coalesce(r.canonical_id, o.canonical_id)
                       and l.entity = r.entity and l.system = r.system and l.stream = r.stream and l.ended_at is null)
@@ -55,9 +56,9 @@ def take_dirty(conn: Connection, entity: str, integration: str, system: str, str
     found = conn.execute(
         text(
             f"with in_doubt as materialized ({_IN_DOUBT})"
-            " delete from ops.dirty where ctid in (select d.ctid from ops.dirty d where entity = :entity and integration ="
-            " :integration and system = :system and stream = :stream and not exists (select from in_doubt"
-            " where in_doubt.canonical_id = d.canonical_id) order by canonical_id limit :limit"
+            " delete from ops.dirty where ctid in (select d.ctid from ops.dirty d where entity = :entity"
+            " and integration = :integration and system = :system and stream = :stream and not exists"
+            " (select from in_doubt where in_doubt.canonical_id = d.canonical_id) order by canonical_id limit :limit"
             " for update skip locked) returning canonical_id"
         ),
         {"entity": entity, "integration": integration, "system": system, "stream": stream, "limit": limit},
