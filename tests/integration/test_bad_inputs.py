@@ -17,10 +17,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from apps.cli import run
+from canonical.problems import Refused as CanonicalRefused
 from connectors.protocol import ConnectorError, SystemFault
 from staging.engine import transaction
 from staging.model_changes import apply, plan_changes
 from tasks.extract import Extracted, extract
+from tasks.landscape import load
 from tasks.resolve import resolve
 from tasks.stage import Staged, stage
 from tasks.sync import PlainSteps, Summary, begin, sync
@@ -91,14 +94,14 @@ class Bench:
 
     def nothing_is_lost(self) -> None:
         """What was received has one home each; what was refused is kept with its text, its reason and its owner."""
-        for run in self.rows("select * from landing.extract_run"):
-            assert run["received"] == sum(
-                run[n] for n in ("new", "changed", "unchanged", "deleted", "repeated", "refused")
+        for reading in self.rows("select * from landing.extract_run"):
+            assert reading["received"] == sum(
+                reading[n] for n in ("new", "changed", "unchanged", "deleted", "repeated", "refused")
             )
             refused = self.rows(
-                "select raw from ops.quarantine where scope = 'unreadable' and extract_run_id = :id", id=run["id"]
+                "select raw from ops.quarantine where scope = 'unreadable' and extract_run_id = :id", id=reading["id"]
             )
-            assert sum(len(r["raw"].split("\n{")) for r in refused) == run["refused"]
+            assert sum(len(r["raw"].split("\n{")) for r in refused) == reading["refused"]
         for entry in self.quarantine():
             assert all(entry[name] for name in ("raw", "reason", "owner", "rule"))
         left = self.rows("select source_id from landing.record where state = 'landed' and not deleted")
@@ -513,3 +516,83 @@ def test_43_a_token_that_comes_again_ends_the_walk(bench: Bench) -> None:
     with pytest.raises(SystemFault, match="shop/bookings"):
         bench.run(page(record(id="before"), after=1), page(after=1))
     assert len(bench.source.requests) < 5
+
+
+# ---- declarations, through the command that a person types
+
+MAIN, MODEL, SHEET, SHOP = "landscape.yaml", "model/booking.yaml", "mappings/shop.csv", "connectors/shop_api.yaml"
+MISTAKES: dict[str, tuple[str, str, str, str]] = {
+    "45-duplicate-key": (MAIN, "owner: head, originates", "owner: head, owner: head, originates", "each key once"),
+    "46-tag": (MAIN, "problem: The", "problem: !!python/name:os.system The", "no tags"),
+    "47-unquoted-no": (SHOP, "records: data", "records: NO", 'Did you mean "NO"?'),
+    "48-tab": (SHOP, "    records: data", "\trecords: data", "spaces for indentation"),
+    "49-unknown-key": (MODEL, "weight:    {type", "weight:    {tpye", "Did you mean type?"),
+    "50-two-systems-of-record": (MODEL, "email:     {type: email", "email:     {record: [shop, books], type: email", "exactly one system of record"),
+    "51-no-system-of-record": (MODEL, "record: shop", "origin: shop", "a system of record"),
+    "53-unknown-target-field": (SHEET, "booking.country,country", "booking.contry,country", "Did you mean booking.country?"),
+    "54-name-of-a-field": (MODEL, "  count: ", '  "id; drop table": ', "a name like"),
+    "55-metadata-address": (MAIN, "connector: books_api, url: \"http://127.0.0.1", "connector: books_api, url: \"http://169.254.169.254", "the host of a business system"),
+    "56-password-in-url": (MAIN, "connector: shop_api, url: \"http://", "connector: shop_api, url: \"http://me:pw@", "{env: NAME}"),
+    "57-secret": (MAIN, "problem: The books hear of a booking by e-mail.", "problem: ghp_abcdefghijklmnopqrstuvwxyz123456", "a reference such as"),
+    "58-backtracking-regex": (SHEET, "bookings.note,canonical,booking.note,,", "bookings.note,canonical,booking.note,extract (a+)+\\1,", "a regular expression of RE2"),
+    "59-expression-that-runs-code": (SHEET, "bookings.nick,canonical,booking.nick,,", "bookings.nick,canonical,booking.nick,__import__ os,", "expected one of"),
+}  # fmt: skip
+ALONE = ("46", "47", "48", "51")
+"""Mistakes that hide others of their file, or are told on every field."""
+
+
+@pytest.fixture
+def untouched(monkeypatch: pytest.MonkeyPatch, source: BadSource, tmp_path: Path) -> Iterator[Path]:
+    """A landscape's folder; afterwards no system was asked, no database was met and no file was written beside it."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a database connection was made")
+
+    home = tmp_path / "home"
+    monkeypatch.setenv("CONCORD_HOME", str(home))
+    monkeypatch.setattr("psycopg.Connection.connect", refuse)
+    monkeypatch.setattr("sqlalchemy.create_engine", refuse)
+    source.requests.clear()
+    folder = landscape(tmp_path / "land", source.url)
+    files = dict.fromkeys(folder.rglob("*"))
+    yield folder
+    assert source.requests == []
+    assert not home.exists()
+    assert dict.fromkeys(folder.rglob("*")) == files
+
+
+def mistaken(folder: Path, name: str) -> str:
+    """Makes the mistake; gives `file:line` of it."""
+    file, old, new, _ = MISTAKES[name]
+    text = (folder / file).read_text(encoding="utf-8")
+    assert old in text
+    (folder / file).write_text(text.replace(old, new, 1), encoding="utf-8")
+    return f"{file}:{text[: text.index(old)].count(chr(10)) + 1}"
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_declaration_is_refused_before_anything_is_touched(
+    untouched: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    place = mistaken(untouched, name)
+    assert run(["check", "--offline", "--landscape", str(untouched)]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert MISTAKES[name][3] in told
+    assert "Traceback" not in told
+    assert "ghp_" not in told
+    assert "me:pw" not in told
+    if name[:2] != "51":
+        assert place in told
+    with pytest.raises(CanonicalRefused):
+        load(untouched)
+
+
+def test_every_mistake_of_every_file_comes_at_once(untouched: Path) -> None:
+    together = [name for name in MISTAKES if name[:2] not in ALONE]
+    places = {mistaken(untouched, name): MISTAKES[name][3] for name in together}
+    with pytest.raises(CanonicalRefused) as refused:
+        load(untouched)
+    found = [str(problem) for problem in refused.value.problems]
+    for place, expected in places.items():
+        assert any(told.startswith(f"{place}: ") and expected in told for told in found), place
+    assert sorted({told.split(":")[0] for told in found}) == sorted({MAIN, MODEL, SHEET})
