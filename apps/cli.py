@@ -94,6 +94,9 @@ for group in GROUPS:
     group.register(app)
 
 
+STYLES = {exits.DONE: None, exits.NEEDS_A_PERSON: "yellow", exits.INTERRUPTED: "yellow"}
+
+
 def main() -> None:
     """The entry point of the `concord` script."""
     sys.exit(run(sys.argv[1:]))
@@ -155,7 +158,7 @@ def _wrong_usage(usage: TyperException) -> int:
 
 def _told(stop: exits.Stop) -> int:
     try:
-        say(f"concord: {stop.message}", style="yellow" if stop.code == exits.NEEDS_A_PERSON else "red")
+        say(f"concord: {stop.message}", style=STYLES.get(stop.code, "red"))
         for line in stop.then:
             err().print(f"  → {clean(line)}", soft_wrap=True)
     except OSError:

@@ -3,10 +3,10 @@
 Nothing of it touches what you work with: it has its own Concord home, so its own embedded cluster and Prefect.
 
     .concord/demo/
-        landscape/     deployments/demo with the addresses that were free
-        sandbox/       the state of the business systems, and truth.json
+        landscapes/demo/   deployments/demo with the addresses that were free
+        sandbox/           the state of the business systems, and truth.json
         postgres/  prefect/  docs/  log/
-        running.json   while the demo is kept up: where everything is (readable by its owner alone)
+        running.json       while the demo is kept up: where everything is (readable by its owner alone)
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ def home() -> Path:
     return concord_home() / "demo"
 
 
+def landscape_of(place: Path) -> Path:
+    """The declarations of the demo in this home."""
+    return place / "landscapes" / "demo"
+
+
 def kept(at: Path | None = None) -> Kept | None:
     """The demo that was left up, if it still is."""
     try:
@@ -78,7 +83,7 @@ def move_in(place: Path, environment: Mapping[str, str] | None = None) -> None:
     for name in PLACES:
         os.environ.pop(name, None)
     os.environ["CONCORD_HOME"] = str(place)
-    os.environ["CONCORD_LANDSCAPE"] = str(place / "landscape")
+    os.environ["CONCORD_LANDSCAPE"] = str(landscape_of(place))
     os.environ.update(environment or {})
 
 
@@ -88,7 +93,7 @@ def clear(place: Path) -> None:
     from staging.embedded import EmbeddedServer
 
     EmbeddedServer(place / "postgres").destroy()
-    for name in ("landscape", "sandbox", "docs"):
+    for name in ("landscapes", "sandbox", "docs"):
         shutil.rmtree(place / name, ignore_errors=True)
 
 
@@ -163,7 +168,7 @@ def copy_landscape(place: Path, running: Running) -> Path:
     from tasks.landscape import DEFAULT_FOLDER
 
     shipped = Path(__file__).resolve().parent.parent / DEFAULT_FOLDER
-    folder = place / "landscape"
+    folder = landscape_of(place)
     shutil.copytree(shipped, folder, dirs_exist_ok=True)
     found = {
         "crm": running.crm_url,
@@ -184,7 +189,7 @@ def keep(place: Path, running: Running, environment: Mapping[str, str], links: M
 
     made = Kept(
         home=str(place),
-        landscape=str(place / "landscape"),
+        landscape=str(landscape_of(place)),
         pid=running.process.pid,
         born=psutil.Process(running.process.pid).create_time(),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),

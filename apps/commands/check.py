@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from canonical.declarations.advice import Advice
     from canonical.landscape import Landscape
 
+FEW = 8
+"""Warnings that are shown unasked."""
+
 
 def register(root: typer.Typer) -> None:
     root.command("check", rich_help_panel="Declare")(check)
@@ -25,6 +28,7 @@ def register(root: typer.Typer) -> None:
 def check(
     context: typer.Context,
     offline: Annotated[bool, typer.Option("--offline", help="Read the declarations only; ask no system.")] = False,
+    all_advice: Annotated[bool, typer.Option("--advice", help="Every warning, not only the first few.")] = False,
     as_json: Json = False,
 ) -> None:
     """Read every declaration, compile every mapping, suite and model; then ask the database and every system."""
@@ -42,7 +46,7 @@ def check(
     if as_json:
         emit(_as_dict(landscape, compiled, advice, database, answers, offline=offline))
     else:
-        _print(landscape, compiled, advice, database, answers, offline=offline)
+        _print(landscape, compiled, advice, database, answers, offline=offline, all_advice=all_advice)
     raise typer.Exit(_code(advice, database, answers))
 
 
@@ -137,14 +141,21 @@ def _print(
     answers: list[Answer],
     *,
     offline: bool,
+    all_advice: bool,
 ) -> None:
     show(
         f"{landscape.name}: {compiled['systems']} systems, {compiled['entities']} entities, {compiled['integrations']}"
         f" integrations; {compiled['sheet_rows']} sheet rows compile into {compiled['mappings_in']} mappings in and"
         f" {compiled['mappings_out']} out, {compiled['suites']} suites",
     )
-    for each in advice:
-        show(str(each), style="red" if each.severity == "error" else "yellow")
+    errors = [a for a in advice if a.severity == "error"]
+    warnings = [a for a in advice if a.severity != "error"]
+    for each in errors:
+        show(str(each), style="red")
+    for each in warnings if all_advice else warnings[:FEW]:
+        show(str(each), style="yellow")
+    if len(warnings) > FEW and not all_advice:
+        show(f"… and {count(len(warnings) - FEW, 'more warning')}: concord check --advice")
     if not offline:
         show(f"database: {database or 'fine'}", style="red" if database else None)
         show_answers(answers)

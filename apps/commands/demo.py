@@ -154,7 +154,7 @@ def _links(place: Path, running: Running) -> dict[str, str]:
     return {
         "data_docs": (place / "docs" / "index.html").as_uri(),
         "alert_inbox": running.slack_url,
-        "landscape": str(place / "landscape"),
+        "landscape": str(house.landscape_of(place)),
         "truth": running.truth_path,
     }
 
@@ -193,7 +193,7 @@ def _print(figures: Mapping[str, Any], place: Path) -> None:
         )
     else:
         show("everything is stopped again; Prefect and the inbox answer only while a demo is up")
-        then("explore one: concord demo --keep", f"what it declared: {place / 'landscape'}")
+        then("explore one: concord demo --keep", f"what it declared: {house.landscape_of(place)}")
 
 
 def _counts(what: str, rows: Mapping[str, Mapping[str, int]]) -> None:

@@ -120,7 +120,7 @@ def _decide(
             raise Stop(0, f"nothing to do: no write waits behind hold {entry_id} any more")
         prove(world, by)
         verb = "Send" if is_approved else "Drop"
-        if not yes:
+        if not yes and is_interactive():
             show(f"{KINDS[entry['kind']]}: {entry['reason']}")
             _print_writes(writes[:10])
         what = f"{count(len(writes), 'write')} to {entry['system']}/{entry['stream']}"
