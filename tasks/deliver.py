@@ -19,6 +19,7 @@ from connectors.protocol import (
     Write,
 )
 from staging import delivery, locks
+from staging.crash import crash_point
 from tasks.look import look_first, look_up
 from tasks.settle import LEASE_SECONDS, Answer, Delivered, Lane, Row, receipt_of, settle
 from tasks.wake import exact, wake
@@ -57,10 +58,13 @@ def _drain(world: World, lane: Lane, integrations: Sequence[str], worker: str, d
             rows = delivery.claim(conn, lane, integrations, worker=worker, limit=size, lease_seconds=LEASE_SECONDS)
         if not rows:
             return claimed_any
+        crash_point("deliver.claimed")
         claimed_any = True
         rows = look_first(world, target, rows, done)
         if rows:
-            unknown = settle(world, target, _send(world, target, rows, done), worker, done)
+            answers = _send(world, target, rows, done)
+            crash_point("deliver.sent")
+            unknown = settle(world, target, answers, worker, done)
             look_up(world, target, unknown, worker, done)
     return claimed_any
 

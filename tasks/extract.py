@@ -14,6 +14,7 @@ from canonical import brake, keys, twins
 from canonical.landscape import Stream
 from connectors.protocol import ConnectorError, Page, RefusedRecord, Source
 from staging import landing, locks, queues
+from staging.crash import crash_point
 from tasks.world import World
 
 GROUP_RECORDS = 5_000
@@ -149,6 +150,8 @@ class _Reading:
             # an unsorted sweep moves the cursor only when it is complete (RELIABILITY P4)
             if not self.sample and (is_complete or not self.is_sweep):
                 landing.store_cursor(conn, self.run, self.system, self.stream.name, page.cursor)
+            crash_point("extract.landing")
+        crash_point("extract.landed")
         self.counts += landed.counts
 
 

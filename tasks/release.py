@@ -10,6 +10,7 @@ from canonical import brake
 from canonical.landscape import Integration
 from canonical.planning import CURRENCY_CHANGES
 from staging import holds, locks, outbox, queues, shadow
+from staging.crash import crash_point
 from staging.engine import Connection
 from tasks.world import World
 
@@ -45,6 +46,7 @@ def release(world: World, integrations: Sequence[str]) -> Released:
             tally = outbox.release_set(conn, which, integration.hold_seconds)
             done.ready += tally.get("ready", 0)
             done.waiting += tally.get("waiting", 0)
+    crash_point("release.released")
     return done
 
 

@@ -14,6 +14,7 @@ import polars as pl
 from canonical import keys, matching, survivorship
 from canonical.model import Entity
 from staging import crosswalk, dirty, golden, locks, queues, staged
+from staging.crash import crash_point
 from staging.engine import Connection
 from tasks.plan import plan_pairs
 from tasks.world import World
@@ -48,6 +49,8 @@ def resolve(world: World, entity_name: str, *, sync_id: int | None, integrations
             if rows.is_empty():
                 break
             _resolve_chunk(conn, world, entity, rows, done, sync_id=sync_id, integrations=integrations)
+            crash_point("resolve.chunk")
+        crash_point("resolve.committed")
     return done
 
 

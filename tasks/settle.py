@@ -22,6 +22,7 @@ from connectors.protocol import (
     Unreachable,
 )
 from staging import crosswalk, delivery, landing, queues, shadow
+from staging.crash import crash_point
 from staging.letters import bury
 from tasks.retry import wait_seconds
 from tasks.world import World
@@ -81,6 +82,8 @@ def settle(world: World, target: Target, answers: list[Answer], worker: str, don
                     answer.receipt.reason,
                     world.owner_of_system(answer.row["system"]),
                 )
+        crash_point("deliver.settling")
+    crash_point("deliver.settled")
     for answer in answers:
         outcome = answer.receipt.outcome
         if outcome == "done":

@@ -24,6 +24,7 @@ from canonical.model import Entity
 from expectations.run import Verdict, run_batch
 from expectations.split import count_failing, failing_rows_sql
 from staging import landing, locks, queues, runs, staged
+from staging.crash import crash_point
 from tasks.world import World
 
 CHUNK = 100_000
@@ -98,6 +99,7 @@ def _stage_chunk(
     parts = [_Part(world, system, stream, makes, live, payloads, digest, sync_id=sync_id) for makes in stream.makes]
     for part in parts:
         part.store()
+    crash_point("stage.candidates")
     failed: set[str] = set()
     for part in parts:
         verdict = part.judge(docs_dir)
@@ -115,6 +117,8 @@ def _stage_chunk(
         landing.set_state(conn, system, stream.name, rows.select("source_id", "raw_id", state.alias("state")), digest)
         if gone:
             queues.close_gone(conn, system, stream.name, gone, "the record is gone at its source")
+        crash_point("stage.merging")
+    crash_point("stage.merged")
     done.tombstones += len(gone)
 
 
