@@ -345,3 +345,31 @@ def test_a_first_link_never_blanks(want: dict[str, Any], native: dict[str, Any])
     planned = plan(given_one(want, native=native))
     assert planned.writes["blanked"].sum() == 0
     assert planned.changes["new"].null_count() == 0
+
+
+@pytest.mark.parametrize(
+    ("want", "asked", "native", "hold"),
+    [
+        pytest.param("GBP", "EUR", "EUR", "the currency changes: Phone from EUR to GBP", id="it-changes"),
+        pytest.param(None, "EUR", "EUR", "the currency changes: Phone from EUR to nothing", id="it-is-emptied"),
+        pytest.param("GBP", None, None, None, id="none-stood-there"),
+        pytest.param("EUR", "EUR", "EUR", None, id="it-stays"),
+    ],
+)
+def test_a_currency_that_changes_waits_for_a_person(
+    want: str | None, asked: str | None, native: str | None, hold: str | None
+) -> None:
+    given = given_one(
+        {"Name": "B", "Phone": want},
+        asked={"Name": "A", "Phone": asked},
+        native={"Name": "A", "Phone": native},
+        currencies=frozenset({"Phone"}),
+    )
+    write = told(plan(given))
+    assert write["hold"] == hold
+    assert write["sent"]["Name"] == "B"
+
+
+def test_a_create_in_any_currency_asks_nobody() -> None:
+    planned = plan(given_one({"Name": "A", "Phone": "GBP"}, linked=False, currencies=frozenset({"Phone"})))
+    assert told(planned)["hold"] is None

@@ -24,8 +24,7 @@ from canonical.twins import alike_but_for_case, contested
     ],
 )
 def test_contested(rows: list[tuple[str, int, str | None]], unclear: list[int]) -> None:
-    ids, hashes, marks = ([row[n] for row in rows] for n in range(3))
-    assert contested(ids, hashes, marks) == unclear
+    assert contested([i for i, _, _ in rows], [h for _, h, _ in rows], [m for _, _, m in rows]) == unclear
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_a_secret_missing_from_the_environment_names_its_place(
 
 
 def test_a_secret_file_that_cannot_be_read_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(Misdeclared, match="expected a secret in the file .*nowhere: No such file"):
+    with pytest.raises(Misdeclared, match=r"expected a secret in the file .*nowhere: No such file"):
         read_secret(SecretRef("file", str(tmp_path / "nowhere")), WHERE)
 
 
@@ -97,8 +97,9 @@ def test_a_block_that_cannot_be_had_names_the_block(monkeypatch: pytest.MonkeyPa
 
 def test_a_block_gives_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.blocks.system import Secret as SecretBlock
+    from pydantic import SecretStr
 
-    monkeypatch.setattr(SecretBlock, "load", lambda _: SecretBlock(value="s3cret"))
+    monkeypatch.setattr(SecretBlock, "load", lambda _: SecretBlock(value=SecretStr("s3cret")))
     assert read_secret(SecretRef("block", "crm-token"), WHERE) == "s3cret"
 
 
