@@ -6,348 +6,62 @@ Concord says it did. The systems are brought into agreement once for all tests; 
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-import sqlite3
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import phonenumbers
 import pytest
-import sqlalchemy as sa
 
 from staging.engine import transaction
+from tests.fixtures.crm_erp import (
+    CASES,
+    Business,
+    Row,
+    changed,
+    companies,
+    held,
+    line_of,
+    named,
+    phone,
+    plain_customers,
+    running_business,
+    says,
+    tax_id,
+    tax_ids,
+    value,
+)
 
 if TYPE_CHECKING:
-    from sandbox.runner import Running
-    from tasks.sync import Mode, Summary
-    from tasks.world import World
+    from tasks.sync import Mode
     from tests.fixtures.database import TestDatabase
-    from tests.fixtures.tryton import TrytonServer
 
 pytestmark = pytest.mark.real
-
-LANDSCAPE = Path(__file__).resolve().parent.parent / "fixtures" / "landscapes" / "crm_erp"
-SCALE = 0.05
-"""About 77 companies in the CRM."""
-COUNTRY = {"United Kingdom": "GB", "France": "FR", "Germany": "DE", "Netherlands": "NL"}
-SUPPLIERS = [
-    f"{name} Supplies" for name in ("Anvil", "Beacon", "Cobalt", "Dunlin", "Ember", "Fathom", "Gannet", "Heron")
-]
-"""Parties of the ERP that the CRM knows nothing of."""
-CASES = {
-    "same": 5,  # the ERP says the same in its own spelling
-    "phone": 3,
-    "address": 3,
-    "email": 2,
-    "name": 2,
-    "no_tax_id": 2,  # the same e-mail address, but no tax number
-    "doubtful": 2,  # the same name and postcode, and nothing that identifies
-}
-"""What parties of the ERP differ in from the company they are, and how many do."""
-PARTS = {
-    "party": ("name", "active", "write_date"),
-    "addresses": ("street", "postal_code", "city", "country", "active", "write_date"),
-    "contact_mechanisms": ("type", "value", "active", "write_date"),
-    "identifiers": ("type", "code", "active", "write_date"),
-}
-_MODELS = {
-    "addresses": "party.address",
-    "contact_mechanisms": "party.contact_mechanism",
-    "identifiers": "party.identifier",
-}
-Row = dict[str, Any]
-Company = dict[str, Any]
-Held = dict[int, Row]
-"""Party id → the party as Tryton holds it: its own fields, and its lines as {id: fields}."""
-
-
-@dataclass
-class Business:
-    """The CRM, the ERP and Concord between them, after the first sync."""
-
-    crm: Running
-    erp: TrytonServer
-    world: World
-    seeded: dict[str, list[tuple[Company, int]]]
-    """Case → (company of the CRM, id of its party in the ERP)."""
-    suppliers: list[int]
-    before: Held
-    after: Held
-    first: Summary
-
-    def sync(self, mode: Mode = "incremental") -> Summary:
-        return synced(self.world, mode)
-
-    def company(self, company_id: str) -> Row:
-        """A company's properties as the CRM holds them."""
-        with sqlite3.connect(f"file:{self.crm.state_dir}/crm.sqlite?mode=ro", uri=True) as store:
-            [row] = store.execute("select doc from record where stream = 'companies' and id = ?", [company_id])
-        properties: Row = json.loads(row[0])["properties"]
-        return properties
-
-    def edit_company(self, company_id: str, **fields: str) -> None:
-        """A person's edit in the CRM's own screen."""
-        body = json.dumps({"stream": "companies", "id": company_id, "fields": fields}).encode()
-        request = urllib.request.Request(
-            f"{self.crm.crm_url}/_sandbox/edit", body, {"content-type": "application/json"}, method="POST"
-        )
-        with urllib.request.urlopen(request, timeout=10):
-            pass
-
-    def crm_writes(self) -> int:
-        """How many writing requests the CRM has had."""
-        with urllib.request.urlopen(f"{self.crm.crm_url}/_sandbox/requests?writes=1", timeout=10) as answer:
-            return len(json.loads(answer.read())["requests"])
-
-    def rows(self, query: str, **values: Any) -> list[Row]:
-        """Rows of Concord's database."""
-        with transaction(self.world.engine) as conn:
-            return [dict(row) for row in conn.execute(sa.text(query), values).mappings()]
-
-
-# ---------------------------------------------------------------------------------------------------- both systems
-
-
-def companies() -> list[Company]:
-    """The companies that the sandbox seeds."""
-    from sandbox.seed import build_world
-
-    return [
-        {"id": doc["id"], **doc["properties"], "archived": doc["archived"]}
-        for doc in build_world(7, SCALE).crm["companies"]
-    ]
-
-
-def tax_id(company: Company) -> str:
-    return re.sub(r"\W", "", company["vat_number"] or "").upper()
-
-
-def phone(company: Company) -> str | None:
-    """The company's number in E.164; None where what stands there is none."""
-    try:
-        number = phonenumbers.parse(company["phone"], "GB")
-    except phonenumbers.NumberParseException:
-        return None
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-
-
-def street(company: Company) -> str:
-    return "\n".join(line for line in (company["address"], company["address2"]) if line)
-
-
-def plain_customers(found: list[Company]) -> list[Company]:
-    """Active customers about whom the CRM says nothing odd, and says it once."""
-    tax_ids = [tax_id(company) for company in found]
-    names = [company["name"] for company in found]
-    return [
-        company
-        for company in found
-        if not company["archived"]
-        and company["lifecyclestage"] == "customer"
-        and "@" in (company["email"] or "")
-        and not re.match(r"(accounts|info|office|sales)@", company["email"])
-        and phone(company)
-        and company["country"] in COUNTRY
-        and tax_ids.count(tax_id(company)) == 1
-        and names.count(company["name"]) == 1
-    ]
-
-
-def cast(found: list[Company]) -> dict[str, list[Company]]:
-    """Which companies play which case."""
-    pool = iter(plain_customers(found))
-    return {case: [next(pool) for _ in range(count)] for case, count in CASES.items()}
-
-
-def party_values(company: Company, countries: dict[str, int]) -> Row:
-    """A party that says what the company says, in the ERP's own spelling."""
-    number = tax_id(company)
-    is_national = number.startswith("GB")
-    identifier = {"type": "gb_vat" if is_national else "eu_vat", "code": number[2:] if is_national else number}
-    address = {
-        "street": street(company),
-        "postal_code": company["zip"],
-        "city": company["city"],
-        "country": countries[COUNTRY[company["country"]]],
-    }
-    mechanisms = [{"type": "email", "value": company["email"]}, {"type": "phone", "value": company["phone"]}]
-    return {
-        "name": company["name"],
-        "addresses": [["create", [address]]],
-        "contact_mechanisms": [["create", mechanisms]],
-        "identifiers": [["create", [identifier]]],
-    }
-
-
-def varied(case: str, values: Row) -> Row:
-    """The party with what its case differs in."""
-    [[_, [address]]], [[_, mechanisms]] = values["addresses"], values["contact_mechanisms"]
-    if case == "phone":
-        mechanisms[1]["value"] = "020 7946 0999"
-    elif case == "address":
-        address |= {"street": "1 Former Street", "city": "Oldtown"}
-    elif case == "email":
-        mechanisms[0]["value"] = "former@old-address.example"
-    elif case == "name":
-        values["name"] = re.sub(r"\b(Ltd|Limited|GmbH|SARL|B\.V\.)$", "(Holdings) \\1", values["name"])
-    elif case == "no_tax_id":
-        del values["identifiers"]
-    elif case == "doubtful":
-        del values["identifiers"], values["contact_mechanisms"]
-    return values
-
-
-def fill_erp(
-    erp: TrytonServer, parts: dict[str, list[Company]]
-) -> tuple[dict[str, list[tuple[Company, int]]], list[int]]:
-    """Enters the parties, as people at the ERP would have; gives their ids by case, and the suppliers'."""
-    erp.rpc("model.country.country.create", [{"name": "Netherlands", "code": "NL"}])
-    rows = erp.rpc("model.country.country.search_read", [], 0, None, None, ["code"])
-    countries = {row["code"]: row["id"] for row in rows}
-    pairs = [(case, company) for case, found in parts.items() for company in found]
-    values = [varied(case, party_values(company, countries)) for case, company in pairs]
-    ids = erp.rpc("model.party.party.create", values)
-    seeded: dict[str, list[tuple[Company, int]]] = {}
-    for (case, company), party in zip(pairs, ids, strict=True):
-        seeded.setdefault(case, []).append((company, party))
-    return seeded, erp.rpc("model.party.party.create", [{"name": name} for name in SUPPLIERS])
-
-
-def held(erp: TrytonServer) -> Held:
-    """Every party with its lines, archived ones too, and the moments they were last written."""
-    everything = {"active_test": False}
-    ids = erp.rpc("model.party.party.search", [], 0, None, None, context=everything)
-    parties = erp.rpc("model.party.party.read", ids, ["id", *PARTS["party"], *_MODELS], context=everything)
-    lines = {
-        name: {
-            row.pop("id"): row
-            for row in erp.rpc(
-                f"model.{model}.read",
-                sorted(i for party in parties for i in party[name]),
-                ["id", *PARTS[name]],
-                context=everything,
-            )
-        }
-        for name, model in _MODELS.items()
-    }
-    return {
-        party.pop("id"): {**party, **{name: {i: lines[name][i] for i in party[name]} for name in _MODELS}}
-        for party in parties
-    }
-
-
-def value(party: Row, kind: str) -> str | None:
-    """A party's first live contact mechanism of a kind."""
-    rows = [row for row in party["contact_mechanisms"].values() if row["active"] and row["type"] == kind]
-    return rows[0]["value"] if rows else None
-
-
-def tax_ids(party: Row) -> list[str]:
-    """A party's tax numbers with their country's prefix."""
-    rows = [row for row in party["identifiers"].values() if row["active"]]
-    return [
-        ("GB" if row["type"] == "gb_vat" else "") + re.sub(r"\W", "", row["code"]).removeprefix("GB") for row in rows
-    ]
-
-
-# ------------------------------------------------------------------------------------------------------- the business
-
-
-def synced(world: World, mode: Mode = "incremental") -> Summary:
-    """One sync of every integration, in this process."""
-    from tasks import sync as syncs
-
-    sync_id = syncs.begin(world, "all", mode, started_by="a test")
-    return syncs.sync(world, "all", syncs.PlainSteps(world, sync_id), sync_id=sync_id, mode=mode)
-
-
-def opened(folder: Path, crm: Running, erp: TrytonServer, database: TestDatabase) -> World:
-    """The landscape with these systems' addresses, its model applied."""
-    from staging.engine import engine
-    from staging.model_changes import apply, plan_changes
-    from tasks.world import World
-
-    shutil.copytree(LANDSCAPE, folder)
-    file = folder / "landscape.yaml"
-    text = file.read_text(encoding="utf-8")
-    text = text.replace("http://127.0.0.1:9401", crm.crm_url).replace(
-        "http://127.0.0.1:8091", erp.url.removesuffix("/erp/")
-    )
-    file.write_text(text, encoding="utf-8")
-    world = World.of(folder)
-    with transaction(engine("owner")) as conn:
-        apply(conn, plan_changes(conn, world.landscape.model), database.app_url.username)
-    return world
 
 
 @pytest.fixture(scope="module")
 def business(module_database: TestDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Business]:
-    """Both systems filled and brought into agreement once. The ERP is a server of its own: every party in it counts."""
-    from sandbox import runner
-    from tests.fixtures.tryton import running_tryton
-
-    folder = tmp_path_factory.mktemp("crm_erp")
-    (folder / "tryton").mkdir()
-    with (
-        running_tryton(folder / "tryton") as erp,
-        runner.start(folder / "crm", scale=SCALE) as crm,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setenv("CRM_TOKEN", crm.tokens["crm"])
-        patch.setenv("ERP_KEY", erp.key)
-        seeded, suppliers = fill_erp(erp, cast(companies()))
-        before = held(erp)
-        world = opened(folder / "landscape", crm, erp, module_database)
-        try:
-            first = synced(world)
-            yield Business(crm, erp, world, seeded, suppliers, before, held(erp), first)
-        finally:
-            world.close()
+    """The CRM, the ERP and Concord, agreeing."""
+    with running_business(tmp_path_factory.mktemp("crm_erp"), module_database) as agreed:
+        yield agreed
 
 
-# ------------------------------------------------------------------------------------------------------ what is shown
-
-
-def changed(before: Row, after: Row) -> set[tuple[str, ...]]:
-    """What of a party was written: its own fields, and (list, line's id, field). The party's own change mark tells
-    nothing: Tryton moves it with any of its lines."""
-    found: set[tuple[str, ...]] = {
-        (name,) for name in PARTS["party"] if name != "write_date" and before[name] != after[name]
-    }
-    for part in _MODELS:
-        for line in before[part].keys() | after[part].keys():
-            was, now = before[part].get(line, {}), after[part].get(line, {})
-            found |= {(part, str(line), name) for name in was.keys() | now.keys() if was.get(name) != now.get(name)}
-    return found
-
-
-def line_of(party: Row, part: str, kind: str | None = None) -> str:
-    """The id of a party's one live line, of the kind where there are several."""
-    [found] = [i for i, row in party[part].items() if row["active"] and kind in (None, row.get("type"))]
-    return str(found)
-
-
-def named(parties: Held, name: str) -> list[int]:
-    return [party for party, row in parties.items() if row["name"] == name]
-
-
-def says(party: Row, company: Company) -> bool:
-    """Whether a party says all that the company says, in whatever spelling."""
-    [address] = party["addresses"].values()
-    spelled = value(party, "phone") or ""
-    return (
-        party["name"] == company["name"]
-        and tax_ids(party) == [tax_id(company)]
-        and value(party, "email") == company["email"]
-        and phone({"phone": spelled}) == phone(company)
-        and (address["street"], address["postal_code"], address["city"])
-        == (street(company), company["zip"], company["city"])
+def reviews(business: Business, party: int) -> list[Row]:
+    """What is asked about a party."""
+    return business.rows(
+        "select id, system, stream, source_id, other from ops.review where state = 'open' and system = 'erp'"
+        " and source_id = :party",
+        party=str(party),
     )
+
+
+def answered(business: Business, party: int, verdict: str) -> None:
+    """A person's answer, as `concord reviews answer` gives it."""
+    from staging import queues, verdicts
+
+    [review] = reviews(business, party)
+    entity = business.world.landscape.model["customer"]
+    with transaction(business.world.engine) as conn:
+        queues.answer_review(conn, review["id"], verdict, by="head-of-sales", reason="asked them")
+        verdicts.match_again(conn, entity, [(review["system"], review["stream"], review["source_id"])])
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "doubtful"])
@@ -423,26 +137,6 @@ def test_a_doubtful_party_waits_for_a_person_who_decides(business: Business) -> 
     [created] = [party for party in named(now, other["name"]) if party != different]
     assert now[different] == business.before[different]
     assert says(now[created], other)
-
-
-def reviews(business: Business, party: int) -> list[Row]:
-    """What is asked about a party."""
-    return business.rows(
-        "select id, system, stream, source_id, other from ops.review where state = 'open' and system = 'erp'"
-        " and source_id = :party",
-        party=str(party),
-    )
-
-
-def answered(business: Business, party: int, verdict: str) -> None:
-    """A person's answer, as `concord reviews answer` gives it."""
-    from staging import queues, verdicts
-
-    [review] = reviews(business, party)
-    entity = business.world.landscape.model["customer"]
-    with transaction(business.world.engine) as conn:
-        queues.answer_review(conn, review["id"], verdict, by="head-of-sales", reason="asked them")
-        verdicts.match_again(conn, entity, [(review["system"], review["stream"], review["source_id"])])
 
 
 @pytest.mark.parametrize("mode", ["incremental", "full"])
