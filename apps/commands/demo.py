@@ -62,7 +62,8 @@ def demo(
         emit(figures)
     else:
         _print(figures, place)
-    raise typer.Exit(NEEDS_A_PERSON if figures["trouble"] or figures["rejected"] else DONE)
+    # the refused writes are planted: two customers of one name, of which the ledger takes one
+    raise typer.Exit(NEEDS_A_PERSON if figures["trouble"] else DONE)
 
 
 @contextmanager
