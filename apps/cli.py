@@ -119,7 +119,7 @@ def run(arguments: Sequence[str]) -> int:
         return _told(exits.Stop(exits.REFUSED, "nothing was done"))
     except SystemExit as end:  # a closed pipe, as Typer and Rich end it
         _close_output()
-        return end.code if isinstance(end.code, int) else exits.OUTPUT
+        return exits.OUTPUT if end.code else exits.DONE
     except OSError as error:
         if error.filename is not None:
             return _told(exits.explained(error))

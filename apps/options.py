@@ -13,9 +13,6 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 By = Annotated[str, typer.Option("--by", help="Your role, as declared under people: in landscape.yaml.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the decision.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Show at most this many.")]
-Since = Annotated[
-    str | None, typer.Option("--since", help="Only what began since then: 2h, 3d, 2026-08-01, 2026-08-01T06:00.")
-]
 AllStates = Annotated[bool, typer.Option("--all", help="Closed ones too.")]
 
 _AGO = re.compile(r"(\d{1,6})\s*(s|m|min|h|d|w)\Z")
@@ -28,16 +25,30 @@ def moment(text: str | None, name: str = "--since") -> datetime | None:
     if text is None:
         return None
     now = datetime.now(UTC)
-    if ago := _AGO.match(text.strip()):
-        found = now - timedelta(**{_UNIT[ago[2]]: int(ago[1])})
-    else:
-        try:
+    try:
+        if ago := _AGO.match(text.strip()):
+            found = now - timedelta(**{_UNIT[ago[2]]: int(ago[1])})
+        else:
             found = datetime.fromisoformat(text.strip())
-        except ValueError:
-            raise typer.BadParameter(f"{name}: expected 2h, 3d or a date like 2026-08-01, found {text!r}") from None
-        found = found if found.tzinfo else found.astimezone()
+            found = found if found.tzinfo else found.astimezone()
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{name}: expected 2h, 3d or a date like 2026-08-01, found {text!r}") from None
     if found > now:
         raise typer.BadParameter(f"{name}: {text} lies in the future")
     if found < OLDEST:
         raise typer.BadParameter(f"{name}: expected a time after {OLDEST:%Y-%m-%d}, found {text!r}")
     return found
+
+
+def _checked(text: str | None) -> str | None:
+    """Refused before anything is opened."""
+    moment(text)
+    return text
+
+
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since", callback=_checked, help="Only what began since then: 2h, 3d, 2026-08-01, 2026-08-01T06:00."
+    ),
+]
