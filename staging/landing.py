@@ -85,13 +85,15 @@ def land_page(
     pages: int = 1,
     seen: Sequence[str] = (),
     case_sensitive: bool = False,
+    held: int | None = None,
 ) -> Landed:
     """Lands records (columns of equal length), all in the caller's transaction. `hashes` are 64-bit xxh3 of the bytes.
 
     A record that came twice: the same bytes are `repeated`; different bytes, the one with the later change mark (and,
     without marks, the later in the page) is kept and the other counted `repeated`. An unknown id that a known one
     equals but for its case is not landed, unless ids are `case_sensitive`. `seen` are ids that the sweep met without
-    landing them: what could not be read is not gone (RELIABILITY P13)."""
+    landing them: what could not be read is not gone (RELIABILITY P13). `held`: about how many records of the stream are
+    landed already, where the caller knows."""
     size = sum(map(len, payloads))
     incoming = pl.DataFrame(
         {
@@ -111,7 +113,7 @@ def land_page(
         if incoming["source_id"].n_unique() < incoming.height
         else incoming
     )
-    known = _known(conn, system, stream, once["source_id"].to_list())
+    known = _known(conn, system, stream, once["source_id"], held)
     compared = once.join(known, on="source_id", how="left", maintain_order="left").with_columns(
         verdict=pl.when(pl.col("was_deleted").is_null())
         .then(pl.when("deleted").then(pl.lit("deleted")).otherwise(pl.lit("new")))
@@ -159,16 +161,22 @@ def _other_spellings(conn: Connection, system: str, stream: str, new: Sequence[s
     return {asked[known]: known for known in found.scalars()}
 
 
-def _known(conn: Connection, system: str, stream: str, ids: list[str]) -> pl.DataFrame:
-    rows = conn.execute(
-        text(
-            "select source_id, raw_hash, deleted from landing.record"
-            " where system = :system and stream = :stream and source_id = any(:ids)"
-        ),
-        {"system": system, "stream": stream, "ids": ids},
-    ).all()
-    schema = {"source_id": pl.String, "was_hash": pl.Int64, "was_deleted": pl.Boolean}
-    return pl.DataFrame([tuple(r) for r in rows], schema=schema, orient="row")
+WHOLE_STREAM = 8
+"""A stream of up to so many times the records at hand is read whole: a row read in passing costs a tenth of a probe."""
+
+
+def _known(conn: Connection, system: str, stream: str, ids: pl.Series, held: int | None) -> pl.DataFrame:
+    """What is landed of these ids (and perhaps of others): source_id, was_hash, was_deleted."""
+    asked = ""
+    if held is None or held > WHOLE_STREAM * len(ids):
+        listed = ", ".join(map(literal, ids))
+        asked = f" and source_id = any(array[{listed}]::text[])"
+    return read_frame(
+        conn,
+        "select source_id, raw_hash, deleted from landing.record"
+        f" where system = {literal(system)} and stream = {literal(stream)}{asked}",
+        {"source_id": pl.String, "was_hash": pl.Int64, "was_deleted": pl.Boolean},
+    )
 
 
 def _store(
@@ -268,6 +276,23 @@ def sweep_is_due(conn: Connection, system: str, stream: str, days: int) -> bool:
         {"system": system, "stream": stream, "days": days},
     )
     return not found.scalar_one_or_none()
+
+
+def blind_spot(conn: Connection, entity: str, system: str, stream: str) -> str | None:
+    """Why it is not known what a stream holds of an entity, or None: it was never read to its end, or its last batch
+    was stopped by validation and nothing of it was believed."""
+    found = conn.execute(
+        text(
+            "select exists (select from landing.cursor where system = :system and stream = :stream"
+            " and last_sweep_at is not null) as is_read, (select state = 'stopped' from ops.batch where"
+            " entity = :entity and system = :system and stream = :stream and state in ('passed', 'split', 'stopped')"
+            " order by id desc limit 1) as is_stopped"
+        ),
+        {"entity": entity, "system": system, "stream": stream},
+    ).one()
+    if not found.is_read:
+        return "it was never read to its end"
+    return "its last batch was stopped by validation" if found.is_stopped else None
 
 
 def finish(conn: Connection, run: int, *, is_complete: bool) -> None:

@@ -7,10 +7,13 @@ Concord says it did. The systems are brought into agreement once for all tests; 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from connectors.protocol import Page, Unreachable
 from staging.engine import transaction
 from tests.fixtures.crm_erp import (
     CASES,
@@ -21,10 +24,12 @@ from tests.fixtures.crm_erp import (
     held,
     line_of,
     named,
+    opened,
     phone,
     plain_customers,
     running_business,
     says,
+    synced,
     tax_id,
     tax_ids,
     value,
@@ -207,3 +212,24 @@ def test_an_edit_of_a_field_that_the_erp_owns_flows_to_the_crm(business: Busines
     assert differing == {"domain", "hs_lastmodifieddate"}
     assert held(business.erp) == parties
     assert summary.target_writes == 1
+
+
+def test_nothing_is_created_in_an_erp_that_could_not_be_read(
+    business: Business, database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun anew with an empty database, and without a look into the ERP before each create."""
+    look = ",\n         find_by: {tax_identifier.full: tax_id}"
+    world = opened(tmp_path / "landscape", business.crm, business.erp, database, without=look)
+    parties = held(business.erp)
+
+    def unreachable(*_: object) -> Iterator[Page]:
+        raise Unreachable("no answer", where="erp")
+
+    with closing(world):
+        with monkeypatch.context() as patch:
+            patch.setattr(world.connector("erp"), "read", unreachable)
+            summary = synced(world)
+        assert [(trouble.system, trouble.kind) for trouble in summary.trouble] == [("erp", "Unreachable")]
+        assert held(business.erp) == parties
+        assert synced(world).targets.get("erp/parties", {}).get("created", 0) == 0
+        assert held(business.erp).keys() == parties.keys()
