@@ -127,7 +127,7 @@ def _command(command: Command, keys: str | None) -> str:
     if command.options:
         lines += ["| option | |\n|---|---|", *map(_row, command.options), ""]
     if keys:
-        lines.append(f"JSON: {' '.join(keys.split())}\n")
+        lines.append(f"JSON: `{' '.join(keys.split())}`\n")
     return "\n".join(lines)
 
 
@@ -144,7 +144,7 @@ _COMMON = """\
 | variable | means |
 |---|---|
 | `CONCORD_LANDSCAPE` | the folder of declarations |
-| `CONCORD_HOME` | where the embedded database, the local Prefect server, logs and validation pages live; default `.concord` |
+| `CONCORD_HOME` | where the embedded database, the local Prefect server and validation pages live; default `.concord` |
 | `CONCORD_DATABASE_URL` | your own PostgreSQL, as the role that works; without it the embedded one |
 | `CONCORD_DATABASE_OWNER_URL` | the same database as the role that may change tables |
 | `CONCORD_APPROVAL_CODE` | the personal code of who approves, where `people:` declares one |
@@ -309,8 +309,8 @@ A sheet has six columns: `source_system,source_field,target_system,target_field,
 A path has dots for nesting; `Phones[PhoneType=DEFAULT].PhoneNumber` picks (or builds) the element with that member,
 `Emails[0]` the first one, `LineItems[].Quantity` each one.
 
-`concord mapping show` prints the rows that run, `concord mapping rules` this list, `concord mapping report` what becomes
-of every field that was seen.
+`concord mapping show` prints the rows that run, `concord mapping rules` this list, `concord mapping report` what
+becomes of every field that was seen.
 """
 
 
