@@ -2,12 +2,13 @@
 
     python -m deployments.serve [FOLDER]
 
-Runs are processes of their own, started by this one as Prefect hands them out. On SIGTERM the schedules are paused and
-the runs that are under way are ended; our ledger lets the next run go on where they stopped.
+Runs are processes of their own, started by this one as Prefect hands them out. On SIGTERM the runs that are under way
+are ended; our ledger lets the next run go on where they stopped.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
@@ -18,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import psutil
+
 from deployments import prefect_local
 from deployments.schedules import DeploymentSpec, specs
 from staging import runs
@@ -26,6 +29,8 @@ from staging.home import concord_home
 from tasks import landscape as reading
 
 if TYPE_CHECKING:
+    from prefect.client.schemas.filters import DeploymentFilter
+    from prefect.client.schemas.responses import DeploymentResponse
     from prefect.deployments.runner import RunnerDeployment
     from prefect.flows import Flow
 
@@ -34,6 +39,9 @@ if TYPE_CHECKING:
 POLL_SECONDS = 2
 """How often Prefect is asked for runs that are due: a click in its pages begins to run after about three seconds."""
 RUNS_AT_ONCE = 4
+END_SECONDS = 10
+TAG = "concord"
+"""Marks our deployments among others of the same Prefect server; beside it stands the landscape's name."""
 
 
 def serve(folder: str | Path | None = None, *, runs_at_once: int = RUNS_AT_ONCE) -> None:
@@ -41,25 +49,33 @@ def serve(folder: str | Path | None = None, *, runs_at_once: int = RUNS_AT_ONCE)
     landscape = prepare(folder)
     from prefect import serve as prefect_serve
 
-    deployments = [to_deployment(spec) for spec in specs(landscape)]
+    paused = paused_names(landscape)
+    deployments = [to_deployment(spec, is_paused=spec.full_name in paused) for spec in specs(landscape)]
     drop_overdue(landscape)
-    # Prefect 3.8.8 forgets to await its own stopping on SIGTERM; leaving its context stops everything all the same
+    # Prefect 3.8.8 forgets to await its own stopping on SIGTERM: what it then leaves undone, `end_runs` does
     warnings.filterwarnings("ignore", message="coroutine 'Runner.astop' was never awaited")
-    prefect_serve(
-        *deployments,
-        pause_on_shutdown=True,
-        print_starting_message=False,
-        limit=runs_at_once,
-        query_seconds=POLL_SECONDS,
-    )
+    try:
+        prefect_serve(
+            *deployments,
+            pause_on_shutdown=False,  # a pause is a person's decision; runs that nobody starts show as late
+            print_starting_message=False,
+            limit=runs_at_once,
+            query_seconds=POLL_SECONDS,
+        )
+    finally:
+        end_runs()
 
 
 def register(folder: str | Path | None = None) -> dict[str, str]:
     """Put a landscape's deployments into Prefect, to be run by whoever serves them; gives name → id.
 
-    Deployments of integrations that are no longer declared are removed."""
+    Deployments of integrations that are no longer declared are removed; what a person paused stays paused."""
     landscape = prepare(folder)
-    found = {spec.full_name: str(to_deployment(spec).apply()) for spec in specs(landscape)}
+    paused = paused_names(landscape)
+    found = {
+        spec.full_name: str(to_deployment(spec, is_paused=spec.full_name in paused).apply())
+        for spec in specs(landscape)
+    }
     remove_others(landscape)
     return found
 
@@ -77,7 +93,7 @@ def prepare(folder: str | Path | None = None) -> Landscape:
     return landscape
 
 
-def to_deployment(spec: DeploymentSpec) -> RunnerDeployment:
+def to_deployment(spec: DeploymentSpec, *, is_paused: bool = False) -> RunnerDeployment:
     """A spec as Prefect's own deployment, with its entrypoint as a module path and its choices by name."""
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
@@ -90,10 +106,10 @@ def to_deployment(spec: DeploymentSpec) -> RunnerDeployment:
     deployment: RunnerDeployment = offering(flow_of(spec.flow), spec.choices).to_deployment(  # type: ignore[assignment]
         name=spec.name,
         schedule=schedule,
-        paused=False,
+        paused=is_paused,
         parameters=dict(spec.parameters),
         description=spec.description,
-        tags=["concord", *spec.tags],
+        tags=[TAG, *spec.tags],
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     return deployment
@@ -139,8 +155,6 @@ def drop_overdue(landscape: Landscape) -> int:
     """Removes runs that were due while nobody served: one sync now covers them all, and `watch` has told of it."""
     from prefect import get_client
     from prefect.client.schemas.filters import (
-        DeploymentFilter,
-        DeploymentFilterTags,
         FlowRunFilter,
         FlowRunFilterExpectedStartTime,
         FlowRunFilterState,
@@ -148,39 +162,64 @@ def drop_overdue(landscape: Landscape) -> int:
     )
     from prefect.client.schemas.objects import StateType
 
+    overdue = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),  # type: ignore[arg-type]
+    )
     dropped = 0
     with get_client(sync_client=True) as client:
-        while found := client.read_flow_runs(
-            deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=["concord", landscape.name])),
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-                expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),  # type: ignore[arg-type]
-            ),
-            limit=200,
-        ):
-            overdue = [run for run in found if run.auto_scheduled]
-            for run in overdue:
+        while True:
+            found = client.read_flow_runs(deployment_filter=_mine(landscape), flow_run_filter=overdue, limit=200)
+            scheduled = [run for run in found if run.auto_scheduled]
+            for run in scheduled:
                 client.delete_flow_run(run.id)
-            dropped += len(overdue)
-            if not overdue:
-                break
-    return dropped
+            dropped += len(scheduled)
+            if not scheduled:
+                return dropped
+
+
+def paused_names(landscape: Landscape) -> set[str]:
+    """The deployments that a person paused: they stay so when they are registered again."""
+    return {name for name, deployment in _registered(landscape).items() if deployment.paused}
 
 
 def remove_others(landscape: Landscape) -> list[str]:
     """Removes this landscape's deployments that its declarations no longer name; gives their names."""
     from prefect import get_client
+
+    wanted = {spec.full_name for spec in specs(landscape)}
+    others = {name: found for name, found in _registered(landscape).items() if name not in wanted}
+    with get_client(sync_client=True) as client:
+        for found in others.values():
+            client.delete_deployment(found.id)
+    return sorted(others)
+
+
+def _registered(landscape: Landscape) -> dict[str, DeploymentResponse]:
+    """The deployments of this landscape that Prefect knows, by full name."""
+    from prefect import get_client
+
+    with get_client(sync_client=True) as client:
+        found = client.read_deployments(deployment_filter=_mine(landscape))
+    return {f"{str(each.entrypoint).rsplit('.', 1)[-1]}/{each.name}": each for each in found}
+
+
+def _mine(landscape: Landscape) -> DeploymentFilter:
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 
-    wanted = {spec.name for spec in specs(landscape)}
-    removed = []
-    with get_client(sync_client=True) as client:
-        mine = DeploymentFilter(tags=DeploymentFilterTags(all_=["concord", landscape.name]))
-        for found in client.read_deployments(deployment_filter=mine):
-            if found.name not in wanted:
-                client.delete_deployment(found.id)
-                removed.append(found.name)
-    return removed
+    return DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG, landscape.name]))
+
+
+def end_runs() -> None:
+    """Ends the processes of runs that are still under way: asked first, then made."""
+    left = psutil.Process().children(recursive=True)
+    for how in (psutil.Process.terminate, psutil.Process.kill):
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                how(process)
+        _, left = psutil.wait_procs(left, timeout=END_SECONDS)
+        if not left:
+            return
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
