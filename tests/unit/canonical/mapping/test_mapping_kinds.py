@@ -161,3 +161,12 @@ def test_money_with_its_own_scale() -> None:
 def test_every_currency_has_decimals() -> None:
     assert len(currencies()) > 150
     assert {currencies()[c] for c in ("JPY", "GBP", "KWD", "UYW")} == {0, 2, 3, 4}
+
+
+def test_the_end_of_time_is_no_date_unless_it_is_declared(enforced: Any) -> None:
+    values, reasons = enforced("date", ["9999-12-31", "9999-12-30", None, "never", "9999-12-31T00:00:00"])
+    assert values == [None, "9999-12-30", None, None, None]
+    assert "declare it among the field's sentinels" in reasons[0]
+    assert (reasons[1], reasons[2]) == (None, None)
+    assert "a date YYYY-MM-DD" in reasons[3]
+    assert reasons[4].startswith("expected a day that will come")
