@@ -131,7 +131,7 @@ def _next_step(world: World, trouble: Trouble, name: str) -> str:
         case "CountDrop":
             return f"look into {place}: if the records are gone on purpose: concord sync {name} --full, and approve"
         case "GateStopped":
-            return f"see what failed: concord quarantine; repair {place} at its source or the rule, {again}"
+            return f"see what failed: concord quarantine list; repair {place} at its source or the rule, {again}"
         case "Misdeclared":
             return f"compare the declaration of {place} with the system: concord check; {again}"
         case "DeliveryStopped":

@@ -59,13 +59,17 @@ def waits(world: World, summary: Summary, name: str) -> list[str]:
     if summary.held:
         found.append(f"{summary.held} writes are held for {owners}: `concord holds list`")
     if summary.reviews:
-        found.append(f"{summary.reviews} doubtful pairs wait for {stewards}: `concord reviews`")
+        found.append(f"{summary.reviews} doubtful pairs wait for {stewards}: `concord reviews list`")
     if summary.findings:
-        found.append(f"{summary.findings} findings wait for {stewards}: `concord findings`")
+        found.append(f"{summary.findings} findings wait for {stewards}: `concord findings list`")
     if summary.quarantined:
-        found.append(f"{summary.quarantined} records of this run failed a rule, for {stewards}: `concord quarantine`")
+        found.append(
+            f"{summary.quarantined} records of this run failed a rule, for {stewards}: `concord quarantine list`"
+        )
     if summary.rejected:
-        found.append(f"{summary.rejected} writes were refused by their system, for {owners}: `concord status`")
+        found.append(
+            f"{summary.rejected} writes were refused by their system, for {owners}: `concord dead-letters list`"
+        )
     if summary.waiting:
         found.append(f"{summary.waiting} writes wait for another record to arrive there first; nobody has to act")
     if summary.trouble:

@@ -1,0 +1,167 @@
+"""Incidents in the database: one open one a cause, messages that survive a messenger's silence, and what watch sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from connectors.protocol import ConnectorError, Rejected, Transient
+from staging import holds, locks, runs
+from staging.incidents import Cause
+from tasks import incidents
+from tasks import landscape as reading
+from tasks.watch import watch
+from tasks.world import World
+from tests.fixtures.database import TestDatabase
+
+DEMO = Path(__file__).resolve().parents[2] / "deployments" / "demo"
+CRM = Cause(
+    "system:crm", "AuthFailed", "contacts", "crm", "Priya", "crm refuses us", "the others", "concord sync contacts"
+)
+
+
+class Inbox:
+    """A messenger that takes what it is told, or refuses it."""
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+        self.refusal: ConnectorError | None = None
+
+    def notify(self, title: str, lines: Sequence[str], *, channel: str | None = None) -> None:
+        if self.refusal:
+            raise self.refusal
+        self.titles.append(title)
+
+
+@pytest.fixture
+def inbox() -> Inbox:
+    return Inbox()
+
+
+@pytest.fixture
+def world(database: TestDatabase, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World(reading.load(DEMO), DEMO, database.engine)
+    monkeypatch.setattr(made, "notifier", lambda: (inbox, None))
+    return made
+
+
+def rows(world: World, query: str, **values: Any) -> list[dict[str, Any]]:
+    with world.transaction() as conn:
+        return [dict(r) for r in conn.execute(sa.text(query), values).mappings()]
+
+
+def do(world: World, statement: str, **values: Any) -> None:
+    with world.transaction() as conn:
+        conn.execute(sa.text(statement), values)
+
+
+def test_one_cause_is_told_once_and_its_end_once(world: World, inbox: Inbox) -> None:
+    for _ in range(3):
+        incidents.report(world, [CRM])
+        incidents.send_alerts(world)
+    assert inbox.titles == ["crm: credentials refused"]
+    assert rows(world, "select times, state from ops.incident") == [{"times": 3, "state": "open"}]
+    incidents.report(world, [], ["system:crm", "system:accounting"])
+    incidents.send_alerts(world)
+    incidents.send_alerts(world)
+    assert inbox.titles == ["crm: credentials refused", "crm: recovered"]
+
+
+def test_a_cause_that_comes_back_at_once_is_told_after_its_quiet_time(world: World, inbox: Inbox) -> None:
+    incidents.report(world, [CRM])
+    incidents.report(world, [], ["system:crm"])
+    incidents.report(world, [CRM])
+    incidents.send_alerts(world)
+    assert inbox.titles == ["crm: credentials refused", "crm: recovered"]
+    do(world, "update ops.alert_outbox set created_at = created_at - interval '16 minutes'")
+    incidents.send_alerts(world)
+    assert inbox.titles[2:] == ["crm: credentials refused"]
+
+
+def test_a_messenger_that_is_away_loses_nothing_and_stops_nobody(world: World, inbox: Inbox) -> None:
+    inbox.refusal = Transient("away")
+    incidents.report(world, [CRM])
+    assert incidents.send_alerts(world) == 0
+    incidents.report(world, [CRM])
+    assert incidents.send_alerts(world) == 0
+    assert rows(world, "select state, attempts, error from ops.alert_outbox") == [
+        {"state": "ready", "attempts": 2, "error": "Transient"}
+    ]
+    inbox.refusal = None
+    assert incidents.send_alerts(world) == 1
+    assert inbox.titles == ["crm: credentials refused (seen 2 times)"]
+
+
+def test_a_message_refused_for_good_does_not_stand_in_the_way(world: World, inbox: Inbox) -> None:
+    inbox.refusal = Rejected("too long")
+    incidents.report(world, [CRM])
+    incidents.send_alerts(world)
+    assert rows(world, "select state from ops.alert_outbox") == [{"state": "failed"}]
+
+
+def test_without_a_messenger_incidents_are_kept_and_no_messages_pile_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(world.landscape.notify, "slack", "")  # type: ignore[arg-type]
+    incidents.report(world, [CRM])
+    assert len(rows(world, "select id from ops.incident")) == 1
+    assert rows(world, "select id from ops.alert_outbox") == []
+
+
+def begun(world: World, name: str, minutes: int) -> int:
+    """A sync that began so many minutes ago and has not ended."""
+    with world.transaction() as conn:
+        sync_id = runs.begin_sync(conn, name, "full", declaration=world.landscape.digest, started_by="a test")
+        conn.execute(
+            sa.text("update ops.sync set started_at = now() - make_interval(mins => :m) where id = :id"),
+            {"m": minutes, "id": sync_id},
+        )
+    return sync_id
+
+
+def test_watch_closes_dead_syncs_and_leaves_living_ones(world: World, inbox: Inbox) -> None:
+    dead, alive, new = begun(world, "contacts", 10), begun(world, "customer-details", 10), begun(world, "all", 0)
+    with locks.lane(world.engine, "sync:customer-details", wait=False) as held:
+        assert held is not None
+        found = watch(world)
+    states = {r["id"]: r["state"] for r in rows(world, "select id, state from ops.sync")}
+    assert states == {dead: "abandoned", alive: "running", new: "running"}
+    assert [each.id for each in found.abandoned] == [dead]
+    assert inbox.titles == ["contacts: sync failed"]
+
+
+def test_watch_tells_what_did_not_run_and_that_it_runs_again(world: World, inbox: Inbox) -> None:
+    with world.transaction() as conn:
+        runs.pin_declaration(conn, world.landscape.digest, world.landscape.name, {})
+    do(world, "update ops.declaration set first_used_at = now() - interval '40 minutes'")
+    watch(world)
+    assert "customer-details: did not run" in inbox.titles
+    [line] = rows(world, "select cause, next_step, owner from ops.incident where key = 'missed:customer-details'")
+    assert "was due at" in line["cause"]
+    assert "concord serve" in line["next_step"]
+    with world.transaction() as conn:
+        sync_id = runs.begin_sync(conn, "all", "full", declaration="x", started_by="a test")
+        runs.end_sync(conn, sync_id, "complete", summary={})
+    watch(world)
+    assert rows(world, "select key from ops.incident where state = 'open'") == []
+    assert "customer-details: recovered" in inbox.titles
+
+
+def test_watch_tells_of_holds_that_nobody_answers(world: World, inbox: Inbox) -> None:
+    with world.transaction() as conn:
+        hold = holds.open_hold(
+            conn, kind="brake", integration="contacts", entity="contact", system="crm", stream="contacts", op="update",
+            reason="too many", writes=900, owner="head-of-sales",
+        )  # fmt: skip
+    assert watch(world).causes == []
+    do(world, "update ops.hold set due_at = now() - interval '1 hour'")
+    [cause] = watch(world).causes
+    assert cause.next_step.startswith(f"concord holds show {hold}")
+    assert "900 x update to crm/contacts" in cause.cause
+    do(world, "update ops.hold set state = 'rejected'")
+    watch(world)
+    assert inbox.titles == ["contacts: a hold waits for an answer", "contacts: recovered"]
