@@ -100,7 +100,8 @@ def decide(given: PlanInput, rows: pl.DataFrame) -> pl.DataFrame:
     paths = given.paths
     anything = pl.any_horizontal(pl.lit(False), *(pl.col(f"why:{p}").is_not_null() for p in paths))
     unknown = pl.any_horizontal(
-        ~pl.col("_shadowed"), *(~pl.col(f"knows:{p}") for p in paths if p not in given.create_only)
+        ~pl.col("_shadowed"),
+        *(~pl.col(f"knows:{p}") | pl.col(f"late:{p}") for p in paths if p not in given.create_only),
     )
     is_update = pl.col("_op") == "update"
     return rows.with_columns(
@@ -126,10 +127,12 @@ def _decide_field(given: PlanInput, path: str) -> list[pl.Expr]:
     drifted = pl.col("id").is_in(given.drifted.filter(pl.col("path") == path)["id"].implode())
     is_create, is_update = pl.col("_op") == "create", pl.col("_op") == "update"
     at_first = (waiting | (want.is_not_null() & want.ne_missing(native))) & ~agrees
+    # its authority speaks up for the first time and says what stands there already
+    late = governed & knows & asked.is_null() & want.is_not_null() & (want.eq_missing(native) | agrees)
     why = (
         pl.when(is_create & wanted & free)
         .then(pl.lit("new"))
-        .when(is_update & governed & knows & (waiting | want.ne_missing(asked)))
+        .when(is_update & governed & knows & ~late & (waiting | want.ne_missing(asked)))
         .then(pl.lit("differs"))
         .when(is_update & governed & knows & drifted)
         .then(pl.lit("drift"))
@@ -142,4 +145,5 @@ def _decide_field(given: PlanInput, path: str) -> list[pl.Expr]:
         (why.is_not_null() & ~waiting).alias(f"send:{path}"),
         blank.alias(f"blank:{path}"),
         free.alias(f"free:{path}"),
+        late.alias(f"late:{path}"),
     ]

@@ -157,6 +157,15 @@ def test_an_observed_emptying_is_sent_and_counted() -> None:
     assert (write["sent"], write["blanked"]) == ({"Phone": None}, 1)
 
 
+def test_an_authority_that_speaks_up_late_and_agrees_writes_nothing() -> None:
+    stands = {"Name": "A", "Phone": "1"}
+    first = plan(given_one(stands, asked={"Name": "A", "Phone": None}, native=stands))
+    assert (first.writes.height, first.adopted.height) == (0, 1)
+    assert first.asked.select("Name", "Phone").rows() == [("A", "1")]
+    other = told(plan(given_one({"Name": "A", "Phone": "2"}, asked={"Name": "A", "Phone": None}, native=stands)))
+    assert other["sent"] == {"Phone": "2"}
+
+
 def test_a_record_that_mapping_gave_no_row_for_is_left_alone() -> None:
     planned = plan(given_one(None, asked={"Name": "Acme"}))
     assert (planned.writes.height, planned.adopted.height, planned.unchanged) == (0, 0, 1)
