@@ -158,8 +158,8 @@ def _holds(world: World, holds: Sequence[OverdueHold]) -> list[Cause]:
             integration=", ".join(dict.fromkeys(h.integration for h in holds)),
             system=None,
             owner=", ".join(dict.fromkeys(h.owner or "nobody" for h in holds)),
-            cause=f"held since before {first.due_at:%Y-%m-%d %H:%M %Z} and not answered: {what}{more}",
+            cause=f"not answered by {first.due_at:%Y-%m-%d %H:%M %Z}: {what}{more}",
             unaffected="all writes that are not held",
-            next_step=f"concord holds show {first.id}, then concord holds approve or reject {first.id}",
+            next_step=f"concord holds show {first.id}; then: concord holds approve {first.id} --by ROLE --reason TEXT, or reject",
         )
     ]
