@@ -17,8 +17,10 @@ from staging import landing, locks, queues
 from staging.crash import crash_point
 from tasks.world import World
 
-GROUP_RECORDS = 5_000
+GROUP_RECORDS = 25_000
 """Pages are landed in groups of about this many records: one transaction and one comparison for each group."""
+GROUP_BYTES = 16 * 1024 * 1024
+"""... or of this many bytes, so that long records take no more memory than short ones."""
 GROUP_SECONDS = 2.0
 MOST_KEPT = 11_000_000
 """Characters kept of a record that could not be read: more than the largest record that connectors let through."""
@@ -72,7 +74,7 @@ def extract(
             run = landing.begin(conn, sync_id=sync_id, system=system, stream=stream, mode=actual, cursor=cursor)
             before = landing.live_count(conn, system, stream)
         try:
-            reading = _Reading(world, system, declared, run, is_sweep=actual == "full", sample=sample)
+            reading = _Reading(world, system, declared, run, before, is_sweep=actual == "full", sample=sample)
             counts, is_complete = reading.land_all(source.read(stream, since), progress)
             held = None
             if actual == "full" and is_complete:
@@ -90,25 +92,27 @@ class _Reading:
     """Lands the pages of one reading."""
 
     def __init__(
-        self, world: World, system: str, stream: Stream, run: int, *, is_sweep: bool, sample: int | None
+        self, world: World, system: str, stream: Stream, run: int, before: int, *, is_sweep: bool, sample: int | None
     ) -> None:
         self.world, self.system, self.stream, self.run = world, system, stream, run
-        self.is_sweep, self.sample = is_sweep, sample
+        self.before, self.is_sweep, self.sample = before, is_sweep, sample
         self.counts = landing.Counts()
         self.unread: set[str] = set()
 
     def land_all(self, pages: Iterator[Page], progress: Progress | None) -> tuple[landing.Counts, bool]:
         group: list[Page] = []
-        size, since, is_complete = 0, time.monotonic(), False
+        size, weight, since, is_complete = 0, 0, time.monotonic(), False
         with self.world.transaction() as conn:
             self.unread = queues.unreadable_ids(conn, self.system, self.stream.name)
         for page in _ahead(pages):
             group.append(page)
             size += len(page.ids)
+            weight += sum(map(len, page.payloads))
             is_complete = page.is_last
-            if size >= GROUP_RECORDS or page.is_last or time.monotonic() - since > GROUP_SECONDS:
+            is_full = size >= GROUP_RECORDS or weight >= GROUP_BYTES
+            if is_full or page.is_last or time.monotonic() - since > GROUP_SECONDS:
                 self._land(group, is_complete)
-                group, size, since = [], 0, time.monotonic()
+                group, size, weight, since = [], 0, 0, time.monotonic()
                 if progress:
                     progress(self.counts.received, page.total)
             if self.sample and self.counts.received + size >= self.sample:
@@ -138,6 +142,7 @@ class _Reading:
                 pages=len(group),
                 seen=[r.id for r in refused if r.id is not None],
                 case_sensitive=exact,
+                held=self.before + self.counts.new,
             )
             refused += [_refusal(readable, row, twins.ONLY_CASE) for row in landed.alike]
             if again := self.unread.intersection(readable.ids).difference(r.id for r in refused):
