@@ -1,7 +1,7 @@
 """How Concord refuses a declaration: every problem at once, each with where, what was expected and what was found.
 
-    Refused(Exception)          nothing was done; `problems` says all of it
-    └── carries Problem(...)    one line a person can act on
+Refused(Exception)          nothing was done; `problems` says all of it
+└── carries Problem(...)    one line a person can act on
 """
 
 from __future__ import annotations
