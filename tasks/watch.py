@@ -160,6 +160,6 @@ def _holds(world: World, holds: Sequence[OverdueHold]) -> list[Cause]:
             owner=", ".join(dict.fromkeys(h.owner or "nobody" for h in holds)),
             cause=f"not answered by {first.due_at:%Y-%m-%d %H:%M %Z}: {what}{more}",
             unaffected="all writes that are not held",
-            next_step=f"concord holds show {first.id}; then: concord holds approve {first.id} --by ROLE --reason TEXT, or reject",
+            next_step=f"concord holds show {first.id}; then: concord holds approve {first.id} --by ROLE --reason TEXT",
         )
     ]
