@@ -138,15 +138,17 @@ def close_unreadable(conn: Connection, system: str, stream: str, ids: Sequence[s
     return int(found.rowcount)
 
 
-def close_gone(conn: Connection, system: str, stream: str, ids: Sequence[str], because: str) -> int:
-    """Closes open entries of records that are gone or no longer looked at."""
+def close_gone(
+    conn: Connection, system: str, stream: str, ids: Sequence[str], because: str, *, entity: str | None = None
+) -> int:
+    """Closes open entries of records that are gone, or that no longer make `entity` (None: whatever they made)."""
     found = conn.execute(
         text(
             "update ops.quarantine set state = 'resolved', closed_at = now(), closed_by = 'concord',"
             " closed_because = :because where state = 'open' and system = :system and stream = :stream"
-            " and source_id = any(:ids)"
+            " and source_id = any(:ids) and (cast(:entity as text) is null or entity = :entity)"
         ),
-        {"system": system, "stream": stream, "ids": list(ids), "because": because},
+        {"system": system, "stream": stream, "ids": list(ids), "because": because, "entity": entity},
     )
     return int(found.rowcount)
 

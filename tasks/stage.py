@@ -310,7 +310,7 @@ class _Part:
         staged.bury(conn, self.entity, self.system, self.stream.name, [*gone, *outside], self.batch)
         if outside:
             because = f"the record makes no {self.entity.name} any more"
-            queues.close_gone(conn, self.system, self.stream.name, outside, because)
+            queues.close_gone(conn, self.system, self.stream.name, outside, because, entity=self.entity.name)
         staged.drop_candidates(conn, self.entity, self.batch)
         total = self.live.height
         runs.end_batch(
