@@ -8,7 +8,7 @@ import orjson
 import polars as pl
 from sqlalchemy import Connection, text
 
-from staging.frames import ident, literal, read_frame, temporary, write_frame
+from staging.frames import ident, learn, literal, read_frame, temporary, write_frame
 
 _TABLE = ident("ops", "crosswalk")
 
@@ -26,7 +26,10 @@ def link(conn: Connection, entity: str, links: pl.DataFrame, *, by: str) -> int:
         "score",
         pl.lit(by).alias("linked_by"),
     )
-    return write_frame(conn, _TABLE, rows)
+    # in the order of its indexes: canonical ids are hashes, and each would go to another page of an index
+    written = write_frame(conn, _TABLE, rows.sort("canonical_id"))
+    learn(conn, _TABLE, written)
+    return written
 
 
 def link_new(conn: Connection, entity: str, links: pl.DataFrame, *, by: str) -> int:

@@ -13,10 +13,10 @@ def mark_dirty(conn: Connection, pairs: pl.DataFrame) -> int:
     if pairs.is_empty():
         return 0
     columns = dict.fromkeys(("entity", "canonical_id", "integration", "system", "stream"), "text")
-    table = temporary(conn, "dirty_pairs", columns, pairs.select(list(columns)))
+    table = temporary(conn, "dirty_pairs", columns, pairs.select(list(columns)).unique().sort("canonical_id"))
     found = conn.execute(
         text(
-            f"insert into ops.dirty ({', '.join(columns)}) select distinct {', '.join(columns)} from {table}"
+            f"insert into ops.dirty ({', '.join(columns)}) select {', '.join(columns)} from {table}"
             " on conflict do nothing"
         )
     )

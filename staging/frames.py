@@ -99,6 +99,22 @@ def write_frame(conn: Connection, table: str, frame: pl.DataFrame, columns: Sequ
     return frame.height
 
 
+LEARN_FROM = 2_000
+"""Rows written at once from which on a table's statistics may be far behind."""
+
+
+def learn(conn: Connection, table: str, written: int) -> None:
+    """Refreshes a table's statistics after a bulk write, where they know less than half of what it has now.
+
+    Between a first load and autovacuum's next round the planner takes a table for empty, and reads the whole of it once
+    for each row of another. A role without the right to (PostgreSQL below 17) waits for autovacuum."""
+    if written < LEARN_FROM:
+        return
+    known = conn.exec_driver_sql(f"select reltuples from pg_class where oid = {literal(table)}::regclass").scalar_one()
+    if known < written:
+        conn.exec_driver_sql(f"analyze {table}")
+
+
 def temporary(conn: Connection, name: str, columns: Mapping[str, str], frame: pl.DataFrame) -> str:
     """A temporary table that lives until the transaction ends, filled with `frame`; gives its quoted name."""
     listed = ", ".join(f"{ident(c)} {t}" for c, t in columns.items())

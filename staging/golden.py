@@ -9,7 +9,7 @@ import polars as pl
 from sqlalchemy import Connection, text
 
 from canonical.model import Entity
-from staging.frames import as_text, ident, literal, read_frame, temporary, write_frame
+from staging.frames import as_text, ident, learn, literal, read_frame, temporary, write_frame
 
 
 def golden_table(entity: Entity) -> str:
@@ -89,8 +89,10 @@ def write(
     text: column → {old, new, system, stream, source_id, because}). Gives how many records were written."""
     if records.is_empty():
         return 0
+    records, changes = records.sort("id"), changes.sort("id")  # in the order of the indexes
     new = records.filter(pl.col("version") == 1)
     write_frame(conn, golden_table(entity), new.select("id", "version", "deleted", "provisional", *entity.columns))
+    learn(conn, golden_table(entity), new.height)
     old = records.filter(pl.col("version") > 1)
     if old.height:
         # a twin of the golden table gives the temporary one its types

@@ -28,12 +28,23 @@ def grant_work(connection: Connection, app_role: str | None) -> None:
             f"alter default privileges in schema {schema} "
             f"grant select, insert, update, delete, truncate on tables to {role}",
             f"alter default privileges in schema {schema} grant usage on sequences to {role}",
+            *_maintenance(connection, schema, role),
         ):
             connection.execute(sa.text(statement))
     for table in READ_ONLY:
         connection.execute(sa.text(f"revoke insert, update, delete, truncate on {table} from {role}"))
     for table in APPEND_ONLY:
         connection.execute(sa.text(f"revoke update, delete, truncate on {table} from {role}"))
+
+
+def _maintenance(connection: Connection, schema: str, role: str) -> tuple[str, ...]:
+    """The right to refresh a table's statistics after a bulk write; PostgreSQL has it since version 17."""
+    if (connection.dialect.server_version_info or (0,))[0] < 17:
+        return ()
+    return (
+        f"grant maintain on all tables in schema {schema} to {role}",
+        f"alter default privileges in schema {schema} grant maintain on tables to {role}",
+    )
 
 
 def _is_another_role(connection: Connection, name: str) -> bool:

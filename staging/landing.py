@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, text
 
-from staging.frames import ident, literal, read_frame, temporary, write_frame
+from staging.frames import ident, learn, literal, read_frame, temporary, write_frame
 from staging.tables import raw_record, record, sweep_seen
 
 _RAW = ident("landing", raw_record.name)
@@ -206,7 +206,8 @@ def _store(
         "system", "stream", "source_id", pl.col("id").alias("raw_id"), "raw_hash", "deleted"
     ).with_columns(differs["parent_id"], pl.lit("landed").alias("state"))
     is_first = differs["was_deleted"].is_null()
-    write_frame(conn, _RECORD, heads.filter(is_first))
+    learn(conn, _RAW, raw.height)
+    learn(conn, _RECORD, write_frame(conn, _RECORD, heads.filter(is_first)))
     changed = heads.filter(~is_first)
     if changed.height:
         columns = {

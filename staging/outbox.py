@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, text
 
-from staging.frames import ident, literal, read_frame, temporary, write_frame
+from staging.frames import ident, learn, literal, read_frame, temporary, write_frame
 
 _TABLE = ident("ops", "outbox")
 
@@ -27,7 +27,10 @@ OPEN = "('planned', 'ready', 'waiting', 'held')"
 
 def enqueue(conn: Connection, rows: pl.DataFrame) -> int:
     """Stores planned writes; the frame's columns are the table's."""
-    return write_frame(conn, _TABLE, rows.with_columns(pl.lit("planned").alias("state")))
+    in_order = rows.sort("canonical_id", maintain_order=True)  # of the indexes
+    written = write_frame(conn, _TABLE, in_order.with_columns(pl.lit("planned").alias("state")))
+    learn(conn, _TABLE, written)
+    return written
 
 
 def begin_plan(

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, text
 
 from canonical.model import Entity
-from staging.frames import as_text, ident, literal, read_frame, temporary, write_frame
+from staging.frames import as_text, ident, learn, literal, read_frame, temporary, write_frame
 
 KEY = ("system", "stream", "source_id")
 
@@ -82,6 +82,7 @@ def merge(conn: Connection, entity: Entity, batch_id: int) -> int:
         ),
         {"batch": batch_id},
     )
+    learn(conn, staged_table(entity), int(found.rowcount))
     return int(found.rowcount)
 
 
@@ -203,7 +204,7 @@ def replace_match_keys(conn: Connection, entity: Entity, records: pl.DataFrame, 
         {"entity": entity.name},
     )
     rows = blocks.select(pl.lit(entity.name).alias("entity"), "block", *KEY)
-    write_frame(conn, ident("ops", "match_key"), rows)
+    learn(conn, ident("ops", "match_key"), write_frame(conn, ident("ops", "match_key"), rows))
 
 
 def settle(conn: Connection, entity: Entity, done: pl.DataFrame) -> None:
