@@ -122,7 +122,8 @@ _GATE = (
         "each quarantined record has an entry that names the rule and is open, unless a person discarded it",
         "select r.system || '/' || r.stream as scope, count(*) as expected, count(q.raw_id) as found, min(r.source_id)"
         " filter (where q.raw_id is null) as example from landing.record r left join (select distinct system, stream,"
-        " source_id, raw_id from ops.quarantine where scope = 'record' and state <> 'resolved') q on q.system = r.system and q.stream ="
+        " source_id, raw_id from ops.quarantine where scope = 'record' and state <> 'resolved') q on"
+        " q.system = r.system and q.stream ="
         " r.stream and q.source_id = r.source_id and q.raw_id = r.raw_id where r.state = 'quarantined' group by 1",
     ),
     _Sum(
