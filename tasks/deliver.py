@@ -52,7 +52,9 @@ def _drain(world: World, lane: Lane, integrations: Sequence[str], worker: str, d
     system, stream, _, _ = lane
     claimed_any = False
     while system not in done.troubled:
-        target = world.target(system)
+        target = _target(world, system, done)
+        if target is None:
+            return claimed_any
         size = max(1, target.facts(stream).batch_size)
         with world.transaction() as conn:
             rows = delivery.claim(conn, lane, integrations, worker=worker, limit=size, lease_seconds=LEASE_SECONDS)
@@ -104,4 +106,14 @@ def _recover(world: World, worker: str, systems: Sequence[str], done: Delivered)
         delivery.take_over(conn, [int(r["id"]) for r in left], worker=worker, lease_seconds=LEASE_SECONDS)
     for row in left:
         row["claimed_by"] = worker
-        look_up(world, world.target(row["system"]), [row], worker, done)
+        if target := _target(world, row["system"], done):
+            look_up(world, target, [row], worker, done)
+
+
+def _target(world: World, system: str, done: Delivered) -> Target | None:
+    """The system's connector; None, and the system is left alone, where it cannot even be opened (a missing secret)."""
+    try:
+        return world.target(system)
+    except ConnectorError as error:
+        done.troubled[system] = str(error)
+        return None
