@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from staging.engine import Engine
 
 LOOK_SECONDS = 0.7
+EVERY_SECONDS = 10.0
+"""Between two lines about the same thing that goes on, where there is no terminal."""
 
 
 class Teller(Protocol):
@@ -107,10 +109,14 @@ def _teller(clock: Clock) -> Iterator[Teller]:
 
 
 def _lines(clock: Clock) -> Teller:
+    """A line for what is over, and now and then one for what goes on."""
+    told: dict[str, float] = {}
+
     def tell(key: str, text: str, done: int, *, is_over: bool) -> None:
         if is_over:
             clock.say(f"{text.replace('reading', 'read')}: {count(done, 'record')}")
-        elif key.split(" ")[0] in ("create", "update", "archive", "delete"):
+        elif clock.seconds - told.get(key, -EVERY_SECONDS) >= EVERY_SECONDS:
+            told[key] = clock.seconds
             clock.say(f"{text}: {count(done, 'record')} so far")
 
     return tell

@@ -86,13 +86,23 @@ def run_as_flow(name: str, *, mode: Mode, sample: int | None) -> dict[str, Any]:
     Raises Stop where another one runs, and where it ended without a summary."""
     from flows.sync import run
 
-    ran = run(name, mode=mode, sample=sample)
+    try:
+        ran = run(name, mode=mode, sample=sample)
+    finally:
+        _send_logs()
     if ran.state == "Skipped":
         raise Stop(BUSY, ran.message, "see where it is: concord status")
     if ran.summary is None or (ran.state != "Completed" and not ran.summary["trouble"]):
         where = f"the run: {ran.flow_run_url}" if ran.flow_run_url else "see where it is: concord status"
         raise Stop(_code_of(ran.message), f"the run ended as {ran.state}: {ran.message}", where)
     return {**ran.summary, "flow_run_url": ran.flow_run_url}
+
+
+def _send_logs() -> None:
+    """The run's log lines reach Prefect before its server may be stopped."""
+    from prefect.logging.handlers import APILogHandler
+
+    APILogHandler().flush()
 
 
 def _code_of(message: str) -> int:
