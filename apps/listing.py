@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from apps.exits import REFUSED, Stop
-from apps.options import moment
+from apps.options import moment, page
 from apps.screen import age, count, emit, show, table, then
 
 if TYPE_CHECKING:
@@ -30,14 +30,15 @@ def listing(
     filters: Mapping[str, str | None],
     is_all: bool,
     since: str | None,
-    limit: int,
+    limit: int | None,
+    as_json: bool,
 ) -> tuple[list[dict[str, Any]], int]:
     """Entries of a queue and how many there are."""
     from staging import reports
 
     begun: datetime | None = moment(since)
     wanted = {column: value for column, value in filters.items() if value}
-    return reports.queue(conn, queue, is_all=is_all, since=begun, limit=limit, filters=wanted)
+    return reports.queue(conn, queue, is_all=is_all, since=begun, limit=page(limit, as_json=as_json), filters=wanted)
 
 
 def one(conn: Connection, queue: Queue, entry_id: int) -> dict[str, Any]:

@@ -12,12 +12,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document inst
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 By = Annotated[str, typer.Option("--by", help="Your role, as declared under people: in landscape.yaml.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the decision.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Show at most this many.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, max=100_000, help="At most this many (50 in tables, all with --json).")
+]
 AllStates = Annotated[bool, typer.Option("--all", help="Closed ones too.")]
 
 _AGO = re.compile(r"(\d{1,6})\s*(s|m|min|h|d|w)\Z")
 _UNIT = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def page(limit: int | None, *, as_json: bool) -> int:
+    """How many entries are asked for."""
+    return limit or (100_000 if as_json else 50)
 
 
 def moment(text: str | None, name: str = "--since") -> datetime | None:

@@ -159,6 +159,6 @@ def confirmed(question: str, *, yes: bool, otherwise: Sequence[str] = ()) -> Non
         return
     if not is_interactive():
         raise Stop(REFUSED, "this asks for a confirmation, and nobody is there to ask: add --yes", *otherwise)
-    answer = err().input(f"{question} [y/N] ")
+    answer = err().input(f"{question} [y/N] ", markup=False)
     if answer.strip().lower() not in ("y", "yes"):
         raise Stop(REFUSED, "nothing was done")

@@ -39,6 +39,8 @@ class Story:
     """Every write it caused, in order, each with its `tries`."""
     open: list[dict[str, Any]] = field(default_factory=list)
     """What waits for a person about it: queue, id, opened_at, owner, what."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Canonical id → what a person calls the record that a reference points to."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -110,7 +112,19 @@ def explain(conn: Connection, world: World, entity: Entity, canonical_id: str) -
         history=golden.history_of(conn, entity.name, canonical_id),
         writes=_writes(conn, entity, canonical_id),
         open=reports.open_entries_of(conn, entity.name, canonical_id),
+        labels=_labels(conn, world, entity, pl.concat([linked.select(entity.columns), current.select(entity.columns)])),
     )
+
+
+def _labels(conn: Connection, world: World, entity: Entity, rows: pl.DataFrame) -> dict[str, str]:
+    """What the records that these rows refer to are called."""
+    found: dict[str, str] = {}
+    for column, target in entity.references.items():
+        named = next((c for c in LABELS if c in world.landscape.model[target].columns), None)
+        ids = rows[column].drop_nulls().unique().to_list()
+        if named and ids:
+            found |= dict(golden.values(conn, target, named, ids).drop_nulls().iter_rows())
+    return found
 
 
 def _writes(conn: Connection, entity: Entity, canonical_id: str) -> list[dict[str, Any]]:

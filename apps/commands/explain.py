@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,7 +71,7 @@ def _print(story: Mapping[str, Any]) -> None:
     if stand_ins:
         show(f"provisional (the system of record has not spoken): {', '.join(stand_ins)}", style="yellow")
     _print_links(story["links"])
-    _print_fields(story["fields"])
+    _print_fields([_named(f, story["labels"]) for f in story["fields"]])
     _print_history(story["history"])
     _print_writes(story["writes"])
     _print_open(story["open"])
@@ -115,10 +116,29 @@ def _others(claims: Sequence[Mapping[str, Any]], value: str) -> str:
     return "; ".join(parts)
 
 
+def _named(field: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+    """The field with the name of what it refers to in place of its id."""
+
+    def name(values: Mapping[str, str | None]) -> dict[str, str | None]:
+        return {key: f"{labels[v]} ({v})" if v is not None and v in labels else v for key, v in values.items()}
+
+    claims = [{**claim, "values": name(claim["values"])} for claim in field["claims"]]
+    return {**field, "values": name(field["values"]), "claims": claims}
+
+
 def _value(values: Mapping[str, str | None]) -> str:
-    """A field's leaves as one text; the parts of an address follow each other."""
-    text = ", ".join(clean(v) for v in values.values() if v is not None)
+    """A field's leaves as one text: the parts of an address follow each other, lines are counted."""
+    text = ", ".join(_told(v) for v in values.values() if v is not None)
     return text if len(text) <= CUT else text[: CUT - 1] + "…"
+
+
+def _told(value: str) -> str:
+    if value.startswith("[{"):
+        try:
+            return count(len(json.loads(value)), "line")
+        except ValueError:
+            pass
+    return clean(value)
 
 
 def _print_history(history: Sequence[Mapping[str, Any]]) -> None:

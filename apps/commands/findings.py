@@ -40,7 +40,7 @@ def list_findings(
     entity: Annotated[str | None, typer.Option("--entity", help="Only this entity.")] = None,
     is_all: AllStates = False,
     since: Since = None,
-    limit: Limit = 50,
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Findings with both values and what is done about them."""
@@ -54,7 +54,9 @@ def list_findings(
             "system": session.system(world.landscape, system) if system else None,
             "entity": session.entity(world.landscape, entity).name if entity else None,
         }
-        rows, total = listing.listing(conn, "finding", filters=filters, is_all=is_all, since=since, limit=limit)
+        rows, total = listing.listing(
+            conn, "finding", filters=filters, is_all=is_all, since=since, limit=limit, as_json=as_json
+        )
     for row in rows:
         row["record"] = f"{row['system']}/{row['stream']}/{row['source_id'] or ''}"
     columns = (

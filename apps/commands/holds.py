@@ -11,7 +11,7 @@ import typer
 
 from apps import listing, session
 from apps.exits import REFUSED, Stop
-from apps.options import AllStates, By, Json, Limit, Reason, Since, Yes
+from apps.options import AllStates, By, Json, Limit, Reason, Since, Yes, page
 from apps.screen import clean, count, emit, err, heading, is_interactive, show, table, then
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def list_holds(
     integration: Annotated[str | None, typer.Option("--integration", help="Only of this integration.")] = None,
     is_all: AllStates = False,
     since: Since = None,
-    limit: Limit = 50,
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Sets of writes that wait for a person, with the reason."""
@@ -49,7 +49,13 @@ def list_holds(
         if integration:
             session.integrations(world, integration)
         rows, total = listing.listing(
-            conn, "hold", filters={"integration": integration}, is_all=is_all, since=since, limit=limit
+            conn,
+            "hold",
+            filters={"integration": integration},
+            is_all=is_all,
+            since=since,
+            limit=limit,
+            as_json=as_json,
         )
     for row in rows:
         row["target"] = f"{row['system']}/{row['stream']}"
@@ -61,7 +67,7 @@ def list_holds(
 
 
 @app.command("show")
-def show_hold(context: typer.Context, entry_id: Entry, limit: Limit = 50, as_json: Json = False) -> None:
+def show_hold(context: typer.Context, entry_id: Entry, limit: Limit = None, as_json: Json = False) -> None:
     """The writes behind a hold, field by field: what the target holds, what it would be told."""
     from staging import holds
 
@@ -76,9 +82,10 @@ def show_hold(context: typer.Context, entry_id: Entry, limit: Limit = 50, as_jso
         f"{entry['integration']} would {entry['op']} in {entry['system']}/{entry['stream']};"
         f" {entry['state']}, for {entry['owner']}"
     )
-    _print_writes(writes[:limit])
-    if len(writes) > limit:
-        show(f"… and {count(len(writes) - limit, 'more write')} (--limit)")
+    shown_most = page(limit, as_json=False)
+    _print_writes(writes[:shown_most])
+    if len(writes) > shown_most:
+        show(f"… and {count(len(writes) - shown_most, 'more write')} (--limit)")
     if entry["state"] == "open":
         show("")
         then(

@@ -17,6 +17,9 @@ from apps.screen import Clock, count, emit, heading, reading, show, table, then
 if TYPE_CHECKING:
     from tasks.rehearse import Listing, PlannedWrite
 
+FEW = 20
+"""Records that are shown unasked."""
+
 
 def register(root: typer.Typer) -> None:
     root.command("plan", rich_help_panel="Work")(plan)
@@ -25,7 +28,10 @@ def register(root: typer.Typer) -> None:
 def plan(
     context: typer.Context,
     name: Which = "all",
-    limit: Annotated[int, typer.Option("--limit", min=0, max=100_000, help="Show at most this many records.")] = 20,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=0, max=1_000_000, help="At most this many (20 in tables, all with --json)."),
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Read every record, not only what changed.")] = False,
     without_reading: Annotated[
         bool, typer.Option("--without-reading", help="Ask no system: from what is landed already.")
@@ -48,9 +54,9 @@ def plan(
             )
     if as_json:
         found = listing.as_dict()
-        emit({**found, "writes_total": len(found["writes"]), "writes": found["writes"][:limit] if limit else []})
+        emit({**found, "writes_total": len(found["writes"]), "writes": found["writes"][:limit]})
     else:
-        _print(listing, limit, name)
+        _print(listing, FEW if limit is None else limit, name)
     raise typer.Exit(NEEDS_A_PERSON if listing.trouble else 0)
 
 

@@ -29,7 +29,7 @@ def list_quarantine(
     entity: Annotated[str | None, typer.Option("--entity", help="Only this entity.")] = None,
     is_all: AllStates = False,
     since: Since = None,
-    limit: Limit = 50,
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Records (and single fields) that failed a rule, with the reason. Their last good values stay in use."""
@@ -38,7 +38,9 @@ def list_quarantine(
             "system": session.system(world.landscape, system) if system else None,
             "entity": session.entity(world.landscape, entity).name if entity else None,
         }
-        rows, total = listing.listing(conn, "quarantine", filters=filters, is_all=is_all, since=since, limit=limit)
+        rows, total = listing.listing(
+            conn, "quarantine", filters=filters, is_all=is_all, since=since, limit=limit, as_json=as_json
+        )
     for row in rows:
         row["record"] = f"{row['system']}/{row['stream']}/{row['source_id']}"
     columns = (
@@ -98,13 +100,15 @@ def list_letters(
     system: Annotated[str | None, typer.Option("--system", help="Only writes to this system.")] = None,
     is_all: AllStates = False,
     since: Since = None,
-    limit: Limit = 50,
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Writes that a target refused for good, with its reason."""
     with session.of(context).reading() as (world, conn):
         filters = {"system": session.system(world.landscape, system) if system else None}
-        rows, total = listing.listing(conn, "dead_letter", filters=filters, is_all=is_all, since=since, limit=limit)
+        rows, total = listing.listing(
+            conn, "dead_letter", filters=filters, is_all=is_all, since=since, limit=limit, as_json=as_json
+        )
     for row in rows:
         row["target"] = f"{row['system']}/{row['stream']}"
     columns = (

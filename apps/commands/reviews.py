@@ -30,13 +30,15 @@ def list_reviews(
     entity: Annotated[str | None, typer.Option("--entity", help="Only this entity.")] = None,
     is_all: AllStates = False,
     since: Since = None,
-    limit: Limit = 50,
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Pairs of records that may be the same thing; the newer record waits until somebody answers."""
     with session.of(context).reading() as (world, conn):
         filters = {"entity": session.entity(world.landscape, entity).name if entity else None}
-        rows, total = listing.listing(conn, "review", filters=filters, is_all=is_all, since=since, limit=limit)
+        rows, total = listing.listing(
+            conn, "review", filters=filters, is_all=is_all, since=since, limit=limit, as_json=as_json
+        )
     for row in rows:
         _say_keys(row)
     columns = (
