@@ -182,16 +182,14 @@ def _known(conn: Connection, system: str, stream: str, ids: pl.Series, held: int
 def _store(
     conn: Connection, run: int, system: str, stream: str, differs: pl.DataFrame, payloads: Sequence[bytes]
 ) -> None:
-    first = conn.execute(
-        text(
-            "select min(id) from (select nextval(pg_get_serial_sequence('landing.raw_record', 'id')) as id"
-            " from generate_series(1, :n)) as taken"
-        ),
+    # streams are read at once: the numbers that one of them draws need not follow each other
+    taken = conn.execute(
+        text("select nextval(pg_get_serial_sequence('landing.raw_record', 'id')) from generate_series(1, :n)"),
         {"n": differs.height},
-    ).scalar_one()
+    ).scalars()
     rows = differs["row"].to_list()
     raw = differs.select(
-        pl.int_range(first, first + differs.height, dtype=pl.Int64).alias("id"),
+        pl.Series("id", taken.all(), dtype=pl.Int64),
         pl.lit(run, pl.Int64).alias("extract_run_id"),
         pl.lit(system).alias("system"),
         pl.lit(stream).alias("stream"),

@@ -100,7 +100,8 @@ def plan_target(
     _report(conn, world, way, planned)
     _adopt(conn, way, planned, given)
     count = 0
-    if way.target.mode != "observe":
+    # an observed target is told nothing, but a plan shows what it would be told (DESIGN 9.15)
+    if way.target.mode != "observe" or world.is_rehearsing:
         rows = outbox_rows(way, planned, given, plan_id=plan_id, sync_id=sync_id)
         count = _enqueue(conn, way, rows, ids)
     outbox.add_to_plan(
