@@ -99,14 +99,14 @@ def quarantine_failing(
 
 
 def resolve_quarantine(conn: Connection, batch_id: int, candidates: str, entity: str) -> int:
-    """Closes open entries of records that this batch passed without raising the same cause again."""
+    """Closes open entries of this batch's records whose cause it did not raise again."""
     found = conn.execute(
         text(
             "update ops.quarantine q set state = 'resolved', closed_at = now(), closed_by = 'concord',"
-            f" closed_because = 'passed in batch ' || :batch from {candidates} c where c.batch_id = :batch"
+            " closed_because = case when c.failed then 'no longer so in batch ' else 'passed in batch ' end || :batch"
+            f" from {candidates} c where c.batch_id = :batch"
             " and q.state = 'open' and q.system = c.system and q.stream = c.stream and q.source_id = c.source_id"
             " and (q.entity = :entity or q.entity is null) and q.batch_id is distinct from :batch"
-            " and (not c.failed or q.scope <> 'record')"
         ),
         {"batch": batch_id, "entity": entity},
     )
