@@ -10,6 +10,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import polars as pl
 import xxhash
 
@@ -43,10 +44,28 @@ def canonical_id(entity: str, system: str, stream: str, source_id: str, salt: in
 def canonical_ids(entity: str, frame: pl.DataFrame, salt: int = 0) -> pl.Series:
     """`canonical_id` for each row of frame(system, stream, source_id); a String series named `canonical_id`."""
     parts = [pl.lit(entity), pl.col("system"), pl.col("stream"), pl.col("source_id"), pl.lit(str(salt))]
-    laid_out = pl.concat_str(*(piece for part in parts for piece in (_length(part), pl.lit(":"), part)))
+    digests = _digests(frame, _laid_out(parts), _ID_BYTES)
+    if not digests:
+        return pl.Series("canonical_id", [], dtype=pl.String)
+    bits = np.unpackbits(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, _ID_BYTES), axis=1)
+    # 26 groups of five bits, the last filled up with zeros: what base64.b32encode gives, for all rows at once
+    groups = np.pad(bits, ((0, 0), (0, 130 - bits.shape[1]))).reshape(-1, 26, 5)
+    letters = _BASE32[np.packbits(groups, axis=2)[:, :, 0] >> 3]
+    texts = letters.view("S26").ravel().astype("U26")
+    return (f"{entity[:3].lower()}_" + pl.Series("canonical_id", texts, dtype=pl.String)).alias("canonical_id")
+
+
+_BASE32 = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", dtype=np.uint8)
+
+
+def _laid_out(parts: Iterable[pl.Expr]) -> pl.Expr:
+    """What `_digest` feeds for these parts, as one text a row."""
+    return pl.concat_str(*(piece for part in parts for piece in (_length(part), pl.lit(":"), part)))
+
+
+def _digests(frame: pl.DataFrame, laid_out: pl.Expr, size: int) -> list[bytes]:
     texts = frame.select(laid_out.cast(pl.Binary).alias("text"))["text"].to_list()
-    ids = [_id(entity, hashlib.blake2b(text, digest_size=_ID_BYTES).digest()) for text in texts]
-    return pl.Series("canonical_id", ids, dtype=pl.String)
+    return [hashlib.blake2b(text, digest_size=size).digest() for text in texts]
 
 
 def _id(entity: str, digest: bytes) -> str:
@@ -73,6 +92,25 @@ def write_hash(entity: str, system: str, stream: str, canonical_id: str, op: str
     payload: the JSON text exactly as it will be sent ("" for an archive or delete).
     """
     return _digest((entity, system, stream, canonical_id, op, payload), 32).hex()
+
+
+def write_keys(system: str, stream: str, frame: pl.DataFrame) -> pl.Series:
+    """`create_key` or `update_key` of each row of frame(id, op, version, payload): a String series named `key`."""
+    place = [pl.lit(system), pl.lit(stream), pl.col("id")]
+    version = pl.col("version").cast(pl.String)
+    laid_out = (
+        pl.when(pl.col("op") == "create")
+        .then(_laid_out([pl.lit("create"), *place]))
+        .otherwise(_laid_out([pl.col("op"), *place, version, pl.col("payload")]))
+    )
+    return pl.Series("key", [d.hex() for d in _digests(frame, laid_out, _KEY_BYTES)], dtype=pl.String)
+
+
+def write_hashes(entity: str, system: str, stream: str, frame: pl.DataFrame) -> pl.Series:
+    """`write_hash` of each row of frame(id, op, payload): a String series named `write_hash`."""
+    parts = [pl.lit(entity), pl.lit(system), pl.lit(stream), pl.col("id"), pl.col("op"), pl.col("payload")]
+    hexed = [d.hex() for d in _digests(frame, _laid_out(parts), 32)]
+    return pl.Series("write_hash", hexed, dtype=pl.String)
 
 
 def set_hash(write_hashes: Iterable[str]) -> str:

@@ -151,6 +151,8 @@ def land_page(
 def _other_spellings(conn: Connection, system: str, stream: str, new: Sequence[str]) -> dict[str, str]:
     """Which of these unknown ids a known one equals but for its case: id → the known one. All lower, all upper and
     capitalised spellings are looked up, by the primary key."""
+    if not (together := "".join(new)) or together.lower() == together.upper():
+        return {}  # no id has a letter
     asked = {other: i for i in new for other in (i.lower(), i.upper(), i.capitalize()) if other != i}
     if not asked:
         return {}

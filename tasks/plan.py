@@ -128,14 +128,6 @@ def outbox_rows(
     rows = writes.with_columns(pl.Series("payload", payloads, dtype=pl.String)).join(
         asked, on="id", how="left", maintain_order="left"
     )
-    idem, hashes = [], []
-    for cid, op, version, payload in rows.select("id", "op", "version", "payload").iter_rows():
-        idem.append(
-            keys.create_key(target.system, target.stream, cid)
-            if op == "create"
-            else keys.update_key(target.system, target.stream, cid, version, payload, op)
-        )
-        hashes.append(keys.write_hash(entity, target.system, target.stream, cid, op, payload))
     waits = pl.col("waits_for")
     rows = rows.join(_money_json(planned, given), on="id", how="left", maintain_order="left")
     return rows.select(
@@ -154,8 +146,8 @@ def outbox_rows(
         pl.col("changes").alias("before"),
         pl.concat_list(pl.col("fields").list.eval(pl.format('"{}"', pl.element()))).alias("fields"),
         pl.when(waits.list.len() > 0).then(_waits_json(rows)).alias("refs"),
-        pl.Series("key", idem, dtype=pl.String),
-        pl.Series("write_hash", hashes, dtype=pl.String),
+        keys.write_keys(target.system, target.stream, rows),
+        keys.write_hashes(entity, target.system, target.stream, rows),
         "because",
         pl.col("hold").alias("reason"),
         pl.col("blanked").cast(pl.Int64),

@@ -97,3 +97,18 @@ def test_raw_hashes_fit_a_bigint_and_keep_order() -> None:
     assert made[0] == made[2] != made[1]
     assert all(-(2**63) <= h < 2**63 for h in made)
     assert made[3] == 3244421341483603138
+
+
+@pytest.mark.parametrize("op", ["create", "update", "archive", "delete"])
+def test_keys_and_hashes_of_a_batch_are_those_of_its_rows(op: str) -> None:
+    frame = pl.DataFrame({"id": ["cus_1", "cus_é"], "op": [op, op], "version": [1, 12], "payload": ['{"a":"é"}', ""]})
+    made = keys.write_keys("acc", "contacts", frame).to_list()
+    hashes = keys.write_hashes("customer", "acc", "contacts", frame).to_list()
+    rows = frame.rows(named=True)
+    assert made == [
+        keys.create_key("acc", "contacts", r["id"])
+        if op == "create"
+        else keys.update_key("acc", "contacts", r["id"], r["version"], r["payload"], op)
+        for r in rows
+    ]
+    assert hashes == [keys.write_hash("customer", "acc", "contacts", r["id"], op, r["payload"]) for r in rows]
