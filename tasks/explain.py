@@ -39,8 +39,8 @@ class Story:
     """Every write it caused, in order, each with its `tries`."""
     open: list[dict[str, Any]] = field(default_factory=list)
     """What waits for a person about it: queue, id, opened_at, owner, what."""
-    labels: dict[str, str] = field(default_factory=dict)
-    """Canonical id → what a person calls the record that a reference points to."""
+    labels: list[dict[str, str]] = field(default_factory=list)
+    """What a person calls the records that references point to: canonical_id, label."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -116,7 +116,7 @@ def explain(conn: Connection, world: World, entity: Entity, canonical_id: str) -
     )
 
 
-def _labels(conn: Connection, world: World, entity: Entity, rows: pl.DataFrame) -> dict[str, str]:
+def _labels(conn: Connection, world: World, entity: Entity, rows: pl.DataFrame) -> list[dict[str, str]]:
     """What the records that these rows refer to are called."""
     found: dict[str, str] = {}
     for column, target in entity.references.items():
@@ -124,7 +124,7 @@ def _labels(conn: Connection, world: World, entity: Entity, rows: pl.DataFrame) 
         ids = rows[column].drop_nulls().unique().to_list()
         if named and ids:
             found |= dict(golden.values(conn, target, named, ids).drop_nulls().iter_rows())
-    return found
+    return [{"canonical_id": i, "label": label} for i, label in sorted(found.items())]
 
 
 def _writes(conn: Connection, entity: Entity, canonical_id: str) -> list[dict[str, Any]]:

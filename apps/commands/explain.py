@@ -71,7 +71,8 @@ def _print(story: Mapping[str, Any]) -> None:
     if stand_ins:
         show(f"provisional (the system of record has not spoken): {', '.join(stand_ins)}", style="yellow")
     _print_links(story["links"])
-    _print_fields([_named(f, story["labels"]) for f in story["fields"]])
+    labels = {each["canonical_id"]: each["label"] for each in story["labels"]}
+    _print_fields([_named(f, labels) for f in story["fields"]])
     _print_history(story["history"])
     _print_writes(story["writes"])
     _print_open(story["open"])
