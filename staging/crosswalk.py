@@ -50,6 +50,23 @@ def link_new(conn: Connection, entity: str, links: pl.DataFrame, *, by: str) -> 
     return int(found.rowcount)
 
 
+def link_own(conn: Connection, entity: str, staged: str, system: str, stream: str, path: str) -> int:
+    """Links records that carry, at the target path `path`, our id of a create that is open: its answer was lost and the
+    record was read first. `staged` is the entity's staging table, quoted. Gives how many were linked."""
+    found = conn.execute(
+        text(
+            "insert into ops.crosswalk (entity, system, stream, source_id, canonical_id, is_primary, because, score,"
+            " linked_by) select :entity, s.system, s.stream, s.source_id, o.canonical_id, true,"
+            f" 'carries our own id of a create without an answer', 1, 'concord' from {staged} s join ops.outbox o on"
+            " o.entity = :entity and o.system = s.system and o.stream = s.stream and o.op = 'create' and o.state in"
+            " ('ready', 'inflight', 'unknown') and o.canonical_id = s.native ->> :path where s.system = :system and"
+            " s.stream = :stream and s.state = 'dirty' and not s.deleted on conflict do nothing"
+        ),
+        {"entity": entity, "system": system, "stream": stream, "path": path},
+    )
+    return int(found.rowcount)
+
+
 def primaries(conn: Connection, entity: str, canonical_ids: pl.DataFrame) -> pl.DataFrame:
     """The (canonical_id, system, stream) that have a primary link already."""
     table = temporary(conn, "primary_ids", {"canonical_id": "text"}, canonical_ids.select("canonical_id").unique())

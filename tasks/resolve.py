@@ -40,8 +40,10 @@ def resolve(world: World, entity_name: str, *, sync_id: int | None, integrations
     entity = world.landscape.model[entity_name]
     done = Resolved()
     with world.transaction() as conn:
+        locks.gate(conn, f"resolve:{entity.name}")
         if entity.references or any(entity.line_references.values()):
             staged.wake_unresolved(conn, entity)
+        _link_own(conn, world, entity)
     while True:
         with world.transaction() as conn:
             locks.gate(conn, f"resolve:{entity.name}")
@@ -52,6 +54,14 @@ def resolve(world: World, entity_name: str, *, sync_id: int | None, integrations
             crash_point("resolve.chunk")
         crash_point("resolve.committed")
     return done
+
+
+def _link_own(conn: Connection, world: World, entity: Entity) -> None:
+    """What we created ourselves is known by the id we put there, also when it is read before its create is settled."""
+    for system, stream in world.makers(entity.name):
+        program = world.outbound_if_any(entity.name, system, stream)
+        for path in (p for p, columns in program.sources.items() if columns == ("id",)) if program else ():
+            crosswalk.link_own(conn, entity.name, staged.staged_table(entity), system, stream, path)
 
 
 def _resolve_chunk(
