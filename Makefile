@@ -51,7 +51,7 @@ lock: setup
 	@{ echo '# Made by `make lock`: every package pinned with hashes, no index named.'; cat requirements.lock; } \
 	  > requirements.lock.new && mv requirements.lock.new requirements.lock
 
-# The first revision's SQL from staging/tables.py; only until the first release.
+# The first revision's SQL from staging/tables/; only until the first release.
 schema: setup
 	@$(PY) -m staging.migrations.freeze
 
