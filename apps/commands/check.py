@@ -144,9 +144,10 @@ def _print(
     all_advice: bool,
 ) -> None:
     show(
-        f"{landscape.name}: {compiled['systems']} systems, {compiled['entities']} entities, {compiled['integrations']}"
-        f" integrations; {compiled['sheet_rows']} sheet rows compile into {compiled['mappings_in']} mappings in and"
-        f" {compiled['mappings_out']} out, {compiled['suites']} suites",
+        f"{landscape.name}: {count(compiled['systems'], 'system')}, {count(compiled['entities'], 'entity', 'entities')},"
+        f" {count(compiled['integrations'], 'integration')}; {count(compiled['sheet_rows'], 'sheet row')} compile into"
+        f" {count(compiled['mappings_in'], 'mapping')} in and {compiled['mappings_out']} out,"
+        f" {count(compiled['suites'], 'suite')}",
     )
     errors = [a for a in advice if a.severity == "error"]
     warnings = [a for a in advice if a.severity != "error"]

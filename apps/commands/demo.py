@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -48,6 +49,7 @@ def demo(
             "explore it: concord status",
             "stop it: concord demo --stop",
         )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever ends it, what it started is stopped
     clock = Clock(silent=as_json)
     clock.say(f"a demo from nothing, all of it under {place}")
     house.clear(place)

@@ -41,7 +41,9 @@ def gather(world: World, conn: Connection) -> dict[str, Any]:
     found: dict[str, Any] = {
         "landscape": world.landscape.name,
         "at": now,
-        "integrations": [_integration(world, i, last[i.name], now) for i in world.landscape.integrations.values()],
+        "integrations": [
+            _integration(world, i, _as_it_is(conn, last[i.name]), now) for i in world.landscape.integrations.values()
+        ],
         "outbox": reports.outbox_waits(conn),
         "queues": reports.open_queues(conn),
         "incidents": reports.incidents(conn),
@@ -49,6 +51,18 @@ def gather(world: World, conn: Connection) -> dict[str, Any]:
     }
     found["next"] = _next_steps(found)
     return found
+
+
+def _as_it_is(conn: Connection, last: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A sync that says it runs, but whose lane nobody holds, was killed."""
+    from staging import locks
+
+    is_dead = (
+        last["state"] == "running"
+        and last["silent_seconds"] >= DEAD_SECONDS
+        and not locks.is_held(conn, f"sync:{last['integration']}")
+    )
+    return {**last, "state": "abandoned"} if is_dead else last
 
 
 def _integration(world: World, integration: Integration, last: Mapping[str, Any], now: datetime) -> dict[str, Any]:
@@ -87,6 +101,8 @@ def _next_due(schedule: str | None, timezone: str, now: datetime) -> datetime | 
     return found
 
 
+DEAD_SECONDS = 5
+"""Between opening its row and taking its lane a sync may take so long."""
 RESULT = {"complete": "done", "failed": "failed", "running": "running", "abandoned": "ended without a word"}
 COMMANDS = {
     "incident": None,

@@ -115,11 +115,17 @@ def _code_of(message: str) -> int:
 def run_plainly(world: World, name: str, *, mode: Mode, sample: int | None) -> dict[str, Any]:
     """A sync in this process, step after step; gives its summary."""
     from staging.home import concord_home
+    from tasks import incidents
     from tasks import sync as syncs
 
     sync_id = syncs.begin(world, name, mode)
     steps = syncs.PlainSteps(world, sync_id, concord_home() / "docs")
-    summary = syncs.sync(world, name, steps, sync_id=sync_id, mode=mode, sample=sample)
+    try:
+        summary = syncs.sync(world, name, steps, sync_id=sync_id, mode=mode, sample=sample)
+    except Exception as error:
+        incidents.conclude(world, name, error)
+        raise
+    incidents.conclude(world, name, summary)
     return {**summary.as_dict(), "flow_run_url": None}
 
 
@@ -186,13 +192,17 @@ def deliver(context: typer.Context, name: Which = "all", as_json: Json = False) 
     """Send what is ready to be sent, and nothing else: after an approval, or when a target is up again."""
     from dataclasses import asdict
 
+    from tasks import incidents
     from tasks.deliver import deliver as send
+    from tasks.sync import Trouble
 
     clock = Clock(silent=as_json)
     with session.of(context).world() as world:
         names = session.integrations(world, name)
         clock.say(f"delivering what is ready for {', '.join(names)}")
         done = send(world, names)
+        troubles = [Trouble(system, "", "deliver", "DeliveryStopped", cause) for system, cause in done.troubled.items()]
+        incidents.conclude_delivery(world, name, troubles, written={place.partition("/")[0] for place in done.done})
     if as_json:
         emit({**asdict(done), "writes": done.writes, "seconds": round(clock.seconds, 1)})
     else:
