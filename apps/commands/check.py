@@ -144,8 +144,8 @@ def _print(
     all_advice: bool,
 ) -> None:
     show(
-        f"{landscape.name}: {count(compiled['systems'], 'system')}, {count(compiled['entities'], 'entity', 'entities')},"
-        f" {count(compiled['integrations'], 'integration')}; {count(compiled['sheet_rows'], 'sheet row')} compile into"
+        f"{landscape.name}: {count(compiled['systems'], 'system')},"
+        f" {count(compiled['entities'], 'entity', 'entities')}, {count(compiled['integrations'], 'integration')}; {count(compiled['sheet_rows'], 'sheet row')} compile into"
         f" {count(compiled['mappings_in'], 'mapping')} in and {compiled['mappings_out']} out,"
         f" {count(compiled['suites'], 'suite')}",
     )
