@@ -143,12 +143,7 @@ def _print(
     offline: bool,
     all_advice: bool,
 ) -> None:
-    show(
-        f"{landscape.name}: {count(compiled['systems'], 'system')},"
-        f" {count(compiled['entities'], 'entity', 'entities')}, {count(compiled['integrations'], 'integration')}; {count(compiled['sheet_rows'], 'sheet row')} compile into"
-        f" {count(compiled['mappings_in'], 'mapping')} in and {compiled['mappings_out']} out,"
-        f" {count(compiled['suites'], 'suite')}",
-    )
+    show(f"{landscape.name}: {_counted(compiled)}")
     errors = [a for a in advice if a.severity == "error"]
     warnings = [a for a in advice if a.severity != "error"]
     for each in errors:
@@ -164,3 +159,12 @@ def _print(
     if code == 0:
         show("everything holds together" + (" (no system was asked)" if offline else ""), style="green")
         then("see what a sync would do: concord plan", "do it: concord sync")
+
+
+def _counted(compiled: Mapping[str, int]) -> str:
+    """What was declared and compiled, in numbers."""
+    names = (("systems", "system"), ("entities", "entity"), ("integrations", "integration"))
+    declared = ", ".join(count(compiled[many], one, many) for many, one in names)
+    rows, suites = count(compiled["sheet_rows"], "sheet row"), count(compiled["suites"], "suite")
+    mappings = f"{count(compiled['mappings_in'], 'mapping')} in and {compiled['mappings_out']} out"
+    return f"{declared}; {rows} compile into {mappings}, {suites}"

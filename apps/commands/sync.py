@@ -131,7 +131,8 @@ def run_plainly(world: World, name: str, *, mode: Mode, sample: int | None) -> d
 
 def print_summary(found: Mapping[str, Any]) -> None:
     """What a sync did: per system, per target, what waits for a person, what to type next."""
-    read = found["systems"]
+    unread = {f"{t['system']}/{t['stream']}" for t in found["trouble"] if t["step"] == "extract"}
+    read = {place: c for place, c in found["systems"].items() if c.get("received") or place not in unread}
     if read:
         heading("read")
         names = ("received", "new", "changed", "unchanged", "deleted", "quarantined")
@@ -165,9 +166,13 @@ def print_summary(found: Mapping[str, Any]) -> None:
 
 def print_trouble(troubles: Sequence[Mapping[str, Any]]) -> None:
     """What could not be done, where, and that the rest was."""
+    alike: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for trouble in troubles:
-        place = f"{trouble['system']}/{trouble['stream']}".rstrip("/")
-        show(f"! {place}: {trouble['step']} stopped: {trouble['kind']}: {trouble['cause']}", style="red")
+        alike.setdefault((trouble["system"], trouble["step"], trouble["kind"]), []).append(trouble)
+    for (system, step, kind), some in alike.items():
+        streams = ", ".join(dict.fromkeys(t["stream"] for t in some if t["stream"]))
+        place = f"{system} ({streams})" if streams else system
+        show(f"! {place}: {step} stopped: {kind}: {some[0]['cause']}", style="red")
     if troubles:
         show("  the others went on; what was read of these stays, and the next sync goes on from there")
         then("ask every system: concord systems check")
