@@ -145,9 +145,7 @@ def _print(found: Mapping[str, Any]) -> None:
         ("integration", "last run", "result", "by", "last good", "next due", "owner"),
         [_run_row(i, found["at"]) for i in found["integrations"]],
     )
-    for each in found["integrations"]:
-        if each["last"] and each["last"]["error"]:
-            show(f"! {each['integration']}: {each['last']['error']}", style="red")
+    _print_errors(found)
     _print_incidents(found["incidents"])
     for pause in found["paused"]:
         show(f"paused: {pause['what']} by {pause['by']} since {when(pause['at'])}: {pause['reason'] or ''}")
@@ -196,6 +194,24 @@ def _run_row(each: Mapping[str, Any], now: datetime) -> Sequence[object]:
         soon,
         each["owner"],
     )
+
+
+CUT = 240
+"""Characters of an error on this page; `--json` has all of it."""
+
+
+def _print_errors(found: Mapping[str, Any]) -> None:
+    """Why runs failed, once for each run, unless an open incident has told it since."""
+    told: set[int] = set()
+    for each in found["integrations"]:
+        last = each["last"]
+        if last is None or not last["error"] or last["sync_id"] in told:
+            continue
+        told.add(last["sync_id"])
+        if any(incident["last_seen_at"] >= last["started_at"] for incident in found["incidents"]):
+            continue
+        error = last["error"] if len(last["error"]) <= CUT else last["error"][: CUT - 1] + "…"
+        show(f"! {last['ran_as']}: {error}", style="red")
 
 
 def _print_incidents(incidents: Sequence[Mapping[str, Any]]) -> None:
