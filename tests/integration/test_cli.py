@@ -10,6 +10,9 @@ import os
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,7 @@ import pytest
 from apps import exits
 from apps.cli import run
 from staging import locks
+from staging.embedded import EmbeddedServer
 from staging.engine import engine, transaction
 from tasks import sync as syncs
 from tasks.world import World
@@ -371,3 +375,43 @@ def test_the_ledger_still_agrees_and_a_row_deleted_by_hand_is_found(synced: Path
     said = concord("ledger", "verify")
     assert said.code == exits.NEEDS_A_PERSON
     assert "DIFFERS" in said.out
+
+
+# ----------------------------------------------------------------------------------------------------------- the demo
+
+
+@pytest.mark.slow
+def test_the_demo_from_nothing_kept_up_explored_and_stopped(tmp_path: Path) -> None:
+    """Through Prefect flows; the second sync writes nothing; commands without a landscape work on the demo."""
+    home = Path(tempfile.mkdtemp(prefix="concord-demo-"))
+    home.chmod(0o755)
+    hidden = ("CONCORD_", "PREFECT_", "CRM_TOKEN", "ACCOUNTING_TOKEN", "LEGACY_URL", "SLACK_WEBHOOK")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    environment |= {"CONCORD_HOME": str(home), "PYTHONPATH": str(SHOP.parents[3])}
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "apps.cli", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
+
+    try:
+        made = call("demo", "--keep", "--json", "--scale", "0.05")
+        assert made.returncode == exits.DONE, made.stderr
+        figures = json.loads(made.stdout)
+        assert set(figures["systems"]) == {"crm", "accounting", "legacy", "workbook"}
+        assert figures["target_writes"] > 0
+        assert figures["reviews"] > 0
+        assert figures["links"]["prefect_run"].startswith("http://127.0.0.1:")
+        assert Path(figures["links"]["data_docs"].removeprefix("file://")).is_file()
+        again = call("sync", "--json")
+        assert again.returncode == exits.DONE, again.stderr
+        found = json.loads(again.stdout)
+        assert (found["target_writes"], found["golden_versions"]) == (0, 0)
+        assert call("ledger", "verify").returncode == exits.DONE
+        busy = call("demo")
+        assert busy.returncode == exits.BUSY
+        assert "concord demo --stop" in busy.stderr
+    finally:
+        stopped = call("demo", "--stop")
+        EmbeddedServer(home / "demo" / "postgres").destroy()
+        shutil.rmtree(home, ignore_errors=True)
+    assert "the business systems, Prefect, the database" in stopped.stdout
