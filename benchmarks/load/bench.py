@@ -18,13 +18,13 @@ from typing import Any, Literal
 
 from psycopg import sql
 
+from benchmarks.load.figures import PHASES
 from sandbox.http_sources import RunningSources, start_sources
 from staging import migrate, model_changes
 from staging.embedded import EmbeddedServer, admin_connection, create_database
 from staging.engine import dispose, engine, transaction
 from tasks import landscape as reading
 
-PHASES = ("first", "no_change", "changed")
 SIDES = ("concord", "concord_cold", "dlt")
 SYSTEMS = ("north", "south", "west")
 CHANGED_PERCENT = 1

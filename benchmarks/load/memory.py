@@ -1,4 +1,4 @@
-"""The peak memory of this process and of the children it waited for."""
+"""What this process and the children it waited for took: processor time, and memory at the peak."""
 
 from __future__ import annotations
 
@@ -14,3 +14,9 @@ def peak_mib() -> float:
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return round((own + child) / _UNIT, 1)
+
+
+def cpu_seconds() -> float:
+    """Processor seconds so far, of children that ended included."""
+    used = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
