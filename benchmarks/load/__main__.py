@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--sides", default=",".join(bench.SIDES), help="which sides, by comma")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     asked = parser.parse_args()
-    sides = tuple(side for side in bench.SIDES if side in asked.sides.split(","))
+    sides: tuple[bench.Side, ...] = tuple(side for side in bench.SIDES if side in asked.sides.split(","))
     if asked.rows < 100 or asked.runs < 1 or not sides:
         parser.error(f"--rows from 100, --runs from 1, --sides of {', '.join(bench.SIDES)}")
     progress = Console(stderr=True, highlight=False)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import psycopg
 from psycopg import sql
 
 from benchmarks.load.figures import PHASES
@@ -25,12 +26,12 @@ from staging.embedded import EmbeddedServer, admin_connection, create_database
 from staging.engine import dispose, engine, transaction
 from tasks import landscape as reading
 
-SIDES = ("concord", "concord_cold", "dlt")
 SYSTEMS = ("north", "south", "west")
 CHANGED_PERCENT = 1
 TEMPLATE = "bench_template"
 HERE = Path(__file__).resolve().parent
 Side = Literal["concord", "concord_cold", "dlt"]
+SIDES: tuple[Side, ...] = ("concord", "concord_cold", "dlt")
 Tell = Callable[[str], None]
 
 
@@ -116,7 +117,7 @@ def run_once(at: Place, landscape: Path, sources: RunningSources, run: int, side
             if phase == "changed":
                 change(sources)
             for side in sides if run % 2 == 0 else reversed(sides):
-                quiet(at.server)
+                quiet(at.server, names[side])
                 found[side][phase] = one_load(at, landscape, sources, side, run)
                 tell(f"run {run + 1}, {phase}: {side} {found[side][phase]['seconds']:.2f} s")
     return found
@@ -157,9 +158,13 @@ def change(sources: RunningSources, percent: float = CHANGED_PERCENT) -> None:
             answer.read()
 
 
-def quiet(server: EmbeddedServer) -> None:
-    """What one side left the server to do is done before the other begins."""
-    with admin_connection(server) as connection:
+def quiet(server: EmbeddedServer, database: str) -> None:
+    """What autovacuum and the checkpointer do between two nightly loads is done before a side begins, untimed."""
+    url = server.url("admin", database)
+    with psycopg.connect(
+        host=url.host, port=url.port, user=url.username, password=str(url.password), dbname=database, autocommit=True
+    ) as connection:
+        connection.execute("vacuum (analyze)")
         connection.execute("checkpoint")
 
 

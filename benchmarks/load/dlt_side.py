@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def load(folder: Path, urls: list[str]) -> dict[str, float]:
     """One run of the pipeline; gives the seconds of each of its steps."""
     import dlt
     from dlt.destinations import postgres
-    from dlt.sources.helpers.rest_client import RESTClient
+    from dlt.sources.helpers.rest_client.client import RESTClient
     from dlt.sources.helpers.rest_client.paginators import JSONResponseCursorPaginator
 
     def customers(url: str) -> Iterator[Any]:
@@ -61,19 +61,22 @@ def load(folder: Path, urls: list[str]) -> dict[str, float]:
         )(url)
         for number, url in enumerate(urls)
     ]
-    pipeline: Any = dlt.pipeline(
+    opened: Any = dlt.pipeline  # as above
+    pipeline: Any = opened(
         "concord_benchmark",
         destination=postgres(os.environ["BENCHMARK_DLT_URL"]),
         dataset_name="landed",
         pipelines_dir=str(folder),
         progress=None,
     )
+    file_format = os.environ["LOADER_FILE_FORMAT"]
+    steps: dict[str, Callable[[], Any]] = {
+        "extract": lambda: pipeline.extract(resources, loader_file_format=file_format),
+        "normalize": lambda: pipeline.normalize(),
+        "load_merge": lambda: pipeline.load(raise_on_failed_jobs=True),
+    }
     seconds: dict[str, float] = {}
-    for step, work in (
-        ("extract", lambda: pipeline.extract(resources, loader_file_format=os.environ["LOADER_FILE_FORMAT"])),
-        ("normalize", lambda: pipeline.normalize()),
-        ("load_merge", lambda: pipeline.load(raise_on_failed_jobs=True)),
-    ):
+    for step, work in steps.items():
         began = time.perf_counter()
         work()
         seconds[step] = time.perf_counter() - began

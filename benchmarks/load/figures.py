@@ -55,7 +55,7 @@ def _phase(runs: Runs, side: str, phase: str) -> dict[str, Any]:
 
 def _ratio(runs: Runs, side: str, phase: str, clock: str) -> float:
     """The median of each run's own ratio: the two sides of a run met the same machine."""
-    return median(run["dlt"][phase][clock] / run[side][phase][clock] for run in runs)
+    return float(median(run["dlt"][phase][clock] / run[side][phase][clock] for run in runs))
 
 
 def tables(summary: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
