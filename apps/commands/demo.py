@@ -173,7 +173,8 @@ def _print(figures: Mapping[str, Any], place: Path) -> None:
     heading("what waits for a person")
     show(
         f"{count(figures['reviews'], 'review')} (possible matches), {count(figures['findings'], 'finding')},"
-        f" {count(figures['quarantined'], 'quarantined record')}, {count(figures['held'], 'held write')}"
+        f" {count(figures['quarantined'], 'quarantined record')}, {count(figures['held'], 'held write')},"
+        f" {count(figures['rejected'], 'refused write')}"
     )
     syncing.print_trouble(figures["trouble"])
     heading("look at it")
