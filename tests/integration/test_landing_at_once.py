@@ -20,9 +20,7 @@ def test_streams_landed_at_once_draw_numbers_of_their_own(database: object) -> N
             ids = [f"{page}-{n}" for n in range(400)]
             payloads = [f'{{"id":"{i}","stream":{stream}}}'.encode() for i in ids]
             with transaction() as conn:
-                run = landing.begin(
-                    conn, sync_id=None, system="s", stream=str(stream), mode="incremental", cursor=None
-                )
+                run = landing.begin(conn, sync_id=None, system="s", stream=str(stream), mode="incremental", cursor=None)
                 done = landing.land_page(
                     conn,
                     run,
