@@ -67,6 +67,57 @@ def link_own(conn: Connection, entity: str, staged: str, system: str, stream: st
     return int(found.rowcount)
 
 
+def holder(conn: Connection, entity: str, system: str, stream: str, source_id: str) -> str | None:
+    """The golden record that a source record is linked to now."""
+    return conn.execute(
+        text(
+            "select canonical_id from ops.crosswalk where entity = :e and system = :s and stream = :t"
+            " and source_id = :i and ended_at is null"
+        ),
+        {"e": entity, "s": system, "t": stream, "i": source_id},
+    ).scalar_one_or_none()
+
+
+def follow_the_living(conn: Connection, entity: str, staged: str, canonical_ids: pl.DataFrame) -> list[str]:
+    """Where a primary link's record is gone and a twin of it lives in the same (system, stream), the twin becomes the
+    primary link (DESIGN 9.7): merged there as a finding asked, or deleted and typed again. Gives the ids concerned.
+
+    `staged` is the quoted staging table. What the target last held is forgotten with the old link."""
+    table = temporary(conn, "followed", {"canonical_id": "text"}, canonical_ids.select("canonical_id").unique())
+    old = conn.execute(
+        text(
+            "update ops.crosswalk c set is_primary = false"
+            f" from {table} t, {staged} s where c.canonical_id = t.canonical_id and c.entity = :entity"
+            " and c.is_primary and c.ended_at is null and s.system = c.system and s.stream = c.stream"
+            " and s.source_id = c.source_id and s.deleted and exists (select from ops.crosswalk o"
+            f" join {staged} l on l.system = o.system and l.stream = o.stream and l.source_id = o.source_id"
+            " where o.entity = c.entity and o.canonical_id = c.canonical_id and o.system = c.system"
+            " and o.stream = c.stream and o.ended_at is null and not o.is_primary and not l.deleted)"
+            " returning c.system, c.stream, c.canonical_id, c.source_id"
+        ),
+        {"entity": entity},
+    ).all()
+    for system, stream, canonical_id, source_id in old:
+        key = {"e": entity, "s": system, "t": stream, "c": canonical_id, "old": source_id}
+        conn.execute(
+            text(
+                "update ops.crosswalk set is_primary = true where id = (select min(o.id) from ops.crosswalk o"
+                f" join {staged} l on l.system = o.system and l.stream = o.stream and l.source_id = o.source_id"
+                " where o.entity = :e and o.system = :s and o.stream = :t and o.canonical_id = :c"
+                " and o.ended_at is null and not l.deleted)"
+            ),
+            key,
+        )
+        conn.execute(
+            text(
+                "delete from ops.shadow where entity = :e and system = :s and stream = :t and canonical_id = :c"
+                " and source_id = :old"
+            ),
+            key,
+        )
+    return [r.canonical_id for r in old]
+
+
 def primaries(conn: Connection, entity: str, canonical_ids: pl.DataFrame) -> pl.DataFrame:
     """The (canonical_id, system, stream) that have a primary link already."""
     table = temporary(conn, "primary_ids", {"canonical_id": "text"}, canonical_ids.select("canonical_id").unique())

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, text
 
+from staging.dirty import NOTED_ANEW
 from staging.frames import ident, temporary, write_frame
 from staging.outbox import OPEN
 
@@ -80,8 +81,9 @@ def note_attempts(conn: Connection, rows: pl.DataFrame) -> None:
     write_frame(conn, ident("ops", "attempt"), rows)
 
 
-def settle(conn: Connection, rows: pl.DataFrame, *, worker: str) -> int:
-    """Moves claimed writes on: outbox_id, state, source_id, reason, wait_seconds. Only rows this worker still holds."""
+def settle(conn: Connection, rows: pl.DataFrame, *, worker: str) -> set[int]:
+    """Moves claimed writes on: outbox_id, state, source_id, reason, wait_seconds. Only rows this worker still holds;
+    gives their ids: what follows from an answer follows only for them (RELIABILITY P7)."""
     columns = {
         "outbox_id": "bigint", "state": "text", "source_id": "text", "reason": "text", "wait_seconds": "float8",
     }  # fmt: skip
@@ -95,21 +97,48 @@ def settle(conn: Connection, rows: pl.DataFrame, *, worker: str) -> int:
             " else o.due_at end,"
             " settled_at = case when a.state in ('delivered', 'rejected', 'dead') then now() end"
             f" from {table} a where o.id = a.outbox_id and o.state in ('inflight', 'unknown')"
-            " and o.claimed_by = :worker"
+            " and o.claimed_by = :worker returning o.id"
         ),
         {"worker": worker},
+    )
+    return {int(i) for i in found.scalars()}
+
+
+def renew(conn: Connection, outbox_ids: Sequence[int], *, worker: str, lease_seconds: int) -> set[int]:
+    """Holds claimed writes for another lease before they are sent; gives those that this worker still holds."""
+    found = conn.execute(
+        text(
+            "update ops.outbox set lease_until = clock_timestamp() + make_interval(secs => :lease)"
+            " where id = any(:ids) and state = 'inflight' and claimed_by = :worker returning id"
+        ),
+        {"ids": list(outbox_ids), "worker": worker, "lease": lease_seconds},
+    )
+    return {int(i) for i in found.scalars()}
+
+
+def overtaken_meanwhile(conn: Connection, entity: str, golden: str, outbox_ids: Sequence[int]) -> int:
+    """Notes delivered writes whose golden record moved on meanwhile: what was sent may not be what should stand there.
+    `golden` is the quoted golden table."""
+    found = conn.execute(
+        text(
+            "insert into ops.dirty (entity, canonical_id, integration, system, stream)"
+            " select distinct o.entity, o.canonical_id, o.integration, o.system, o.stream from ops.outbox o"
+            f" join {golden} g on g.id = o.canonical_id and g.version > o.version"
+            f" where o.id = any(:ids) and o.entity = :entity {NOTED_ANEW}"
+        ),
+        {"ids": list(outbox_ids), "entity": entity},
     )
     return int(found.rowcount)
 
 
-def park(conn: Connection, outbox_id: int, reason: str) -> None:
-    """Holds a claimed write back for a person, with the reason."""
+def park(conn: Connection, outbox_id: int, reason: str, hold_id: int) -> None:
+    """Puts a claimed write behind a hold, with the reason."""
     conn.execute(
         text(
-            "update ops.outbox set state = 'held', reason = :reason, lease_until = null"
+            "update ops.outbox set state = 'held', reason = :reason, hold_id = :hold, lease_until = null"
             " where id = :id and state in ('inflight', 'unknown')"
         ),
-        {"id": outbox_id, "reason": reason},
+        {"id": outbox_id, "reason": reason, "hold": hold_id},
     )
 
 
@@ -121,7 +150,7 @@ def again(conn: Connection, outbox_ids: Sequence[int], reason: str) -> int:
             " lease_until = null where id = any(:ids) and state in ('inflight', 'unknown')"
             " returning entity, canonical_id, integration, system, stream)"
             " insert into ops.dirty (entity, canonical_id, integration, system, stream) select distinct * from done"
-            " on conflict do nothing"
+            f" {NOTED_ANEW}"
         ),
         {"ids": list(outbox_ids), "reason": reason},
     )
@@ -138,7 +167,7 @@ def overtake_creates(conn: Connection, outbox_ids: Sequence[int]) -> int:
             f" and l.canonical_id = d.canonical_id and l.op = 'create' and l.state in {OPEN}"
             " returning l.entity, l.canonical_id, l.integration, l.system, l.stream)"
             " insert into ops.dirty (entity, canonical_id, integration, system, stream) select distinct * from late"
-            " on conflict do nothing"
+            f" {NOTED_ANEW}"
         ),
         {"ids": list(outbox_ids)},
     )

@@ -7,6 +7,9 @@ from sqlalchemy import Connection, text
 
 from staging.frames import temporary
 
+NOTED_ANEW = "on conflict (entity, canonical_id, integration, system, stream) do update set entity = excluded.entity"
+"""Locks a pair that is noted already: who takes pairs meanwhile leaves it, and it is planned from what commits here."""
+
 
 def mark_dirty(conn: Connection, pairs: pl.DataFrame) -> int:
     """Notes (golden record, target) pairs that must be planned: entity, canonical_id, integration, system, stream."""
@@ -15,10 +18,7 @@ def mark_dirty(conn: Connection, pairs: pl.DataFrame) -> int:
     columns = dict.fromkeys(("entity", "canonical_id", "integration", "system", "stream"), "text")
     table = temporary(conn, "dirty_pairs", columns, pairs.select(list(columns)).unique().sort("canonical_id"))
     found = conn.execute(
-        text(
-            f"insert into ops.dirty ({', '.join(columns)}) select {', '.join(columns)} from {table}"
-            " on conflict do nothing"
-        )
+        text(f"insert into ops.dirty ({', '.join(columns)}) select {', '.join(columns)} from {table} {NOTED_ANEW}")
     )
     return int(found.rowcount)
 
@@ -28,7 +28,7 @@ def mark_all_dirty(conn: Connection, entity: str, golden: str, integration: str,
     found = conn.execute(
         text(
             "insert into ops.dirty (entity, canonical_id, integration, system, stream)"
-            f" select :entity, g.id, :integration, :system, :stream from {golden} g on conflict do nothing"
+            f" select :entity, g.id, :integration, :system, :stream from {golden} g order by g.id {NOTED_ANEW}"
         ),
         {"entity": entity, "integration": integration, "system": system, "stream": stream},
     )

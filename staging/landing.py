@@ -214,10 +214,20 @@ def _store(
             "source_id": "text", "raw_id": "bigint", "raw_hash": "bigint", "deleted": "boolean", "parent_id": "text",
         }  # fmt: skip
         table = temporary(conn, "landed_again", columns, changed)
+        # a child that moved leaves its old parent, which is put back to work (the new one is by its landed child)
+        conn.execute(
+            text(
+                f"update landing.record p set state = 'landed' from {table} n join landing.record r"
+                " on r.system = :system and r.stream = :stream and r.source_id = n.source_id"
+                " where n.parent_id <> r.parent_id and p.system = :system and p.stream <> :stream"
+                " and p.source_id = r.parent_id"
+            ),
+            {"system": system, "stream": stream},
+        )
         conn.execute(
             text(
                 f"update landing.record r set raw_id = n.raw_id, raw_hash = n.raw_hash, deleted = n.deleted,"
-                f" parent_id = n.parent_id, state = 'landed', landed_at = now() from {table} n"
+                f" parent_id = coalesce(n.parent_id, r.parent_id), state = 'landed', landed_at = now() from {table} n"
                 " where r.system = :system and r.stream = :stream and r.source_id = n.source_id"
             ),
             {"system": system, "stream": stream},

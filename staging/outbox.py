@@ -61,17 +61,19 @@ def add_to_plan(
 
 
 def open_writes(conn: Connection, entity: str, system: str, stream: str, ids: pl.DataFrame) -> pl.DataFrame:
-    """Writes not yet settled for these golden records: canonical_id, outbox_id, state, op, write_hash."""
+    """Writes not yet settled for these golden records: canonical_id, outbox_id, state, op, write_hash, refs (JSON),
+    was_reason (why a person was to be asked) and was_fields."""
     table = temporary(conn, "open_for", {"canonical_id": "text"}, ids.select("canonical_id").unique())
     return read_frame(
         conn,
-        f"select o.canonical_id, o.id, o.state, o.op, o.write_hash from {table} a"
+        "select o.canonical_id, o.id, o.state, o.op, o.write_hash, o.refs::text, o.reason,"
+        f" array_to_json(o.fields)::text from {table} a"
         " join ops.outbox o using (canonical_id)"
         f" where o.entity = {literal(entity)} and o.system = {literal(system)} and o.stream = {literal(stream)}"
         " and o.state in ('planned', 'ready', 'waiting', 'held', 'inflight', 'unknown')",
         {
             "canonical_id": pl.String, "outbox_id": pl.Int64, "state": pl.String, "op": pl.String,
-            "write_hash": pl.String,
+            "write_hash": pl.String, "refs": pl.String, "was_reason": pl.String, "was_fields": pl.List(pl.String),
         },
     )  # fmt: skip
 

@@ -208,13 +208,16 @@ def replace_match_keys(conn: Connection, entity: Entity, records: pl.DataFrame, 
 
 
 def settle(conn: Connection, entity: Entity, done: pl.DataFrame) -> None:
-    """Moves records on after resolve: `done` has the key, `state` and `unresolved`."""
-    columns = {**dict.fromkeys(KEY, "text"), "state": "text", "unresolved": "boolean"}
+    """Moves records on after resolve: `done` has the key, `state`, `unresolved` and the `batch_id` that was resolved.
+
+    A version that another sync staged meanwhile stays dirty."""
+    columns = {**dict.fromkeys(KEY, "text"), "state": "text", "unresolved": "boolean", "batch_id": "bigint"}
     table = temporary(conn, "settled", columns, done)
     conn.execute(
         text(
             f"update {staged_table(entity)} s set state = d.state, unresolved = d.unresolved from {table} d"
             " where s.system = d.system and s.stream = d.stream and s.source_id = d.source_id"
+            " and s.batch_id is not distinct from d.batch_id"
         )
     )
 

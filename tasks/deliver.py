@@ -62,13 +62,20 @@ def _drain(world: World, lane: Lane, integrations: Sequence[str], worker: str, d
             return claimed_any
         crash_point("deliver.claimed")
         claimed_any = True
-        rows = look_first(world, target, rows, done)
+        rows = _still_ours(world, look_first(world, target, rows, done), worker)
         if rows:
             answers = _send(world, target, rows, done)
             crash_point("deliver.sent")
             unknown = settle(world, target, answers, worker, done)
             look_up(world, target, unknown, worker, done)
     return claimed_any
+
+
+def _still_ours(world: World, rows: list[Row], worker: str) -> list[Row]:
+    """Looking takes time: the lease is renewed right before sending; what another worker took over is left to it."""
+    with world.transaction() as conn:
+        kept = delivery.renew(conn, [int(r["id"]) for r in rows], worker=worker, lease_seconds=LEASE_SECONDS)
+    return [r for r in rows if int(r["id"]) in kept]
 
 
 def _send(world: World, target: Target, rows: list[Row], done: Delivered) -> list[Answer]:

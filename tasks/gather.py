@@ -80,7 +80,7 @@ def gather(
         paths=paths,
         records=records.select("id", "version", in_scope.alias("in_scope"), "deleted"),
         desired=desired,
-        links=links.with_columns(pl.col("archived").fill_null(False)),
+        links=_not_archived_again(links, natives),
         shadow=asked,
         native=native,
         agrees=_agreement(
@@ -95,6 +95,18 @@ def gather(
         money=world.money_paths(entity, program),
         currencies=world.currency_paths(entity, program),
         on_delete=way.integration.on_delete,
+    )
+
+
+def _not_archived_again(links: pl.DataFrame, natives: pl.DataFrame) -> pl.DataFrame:
+    """What we archived and somebody reopened there is live: read after our archive was confirmed, and not gone."""
+    live = natives.filter(~pl.col("gone") & (pl.col("read_at") > pl.col("confirmed_at"))).select(
+        "id", pl.lit(True).alias("is_live")
+    )
+    return (
+        links.join(live, on="id", how="left", maintain_order="left")
+        .with_columns(pl.col("archived").fill_null(False) & ~pl.col("is_live").fill_null(False))
+        .drop("is_live")
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import polars as pl
@@ -14,7 +15,8 @@ from connectors.protocol import (
     SourceRecord,
     Target,
 )
-from staging import crosswalk, delivery, queues
+from staging import crosswalk, delivery, holds, locks, queues
+from staging.engine import Connection
 from tasks.settle import Answer, Delivered, Row, moved, note, receipt_of, settle
 from tasks.world import World
 
@@ -42,23 +44,24 @@ def look_first(world: World, target: Target, rows: list[Row], done: Delivered) -
     """Creates whose twin stands in the target already are linked instead; gives what is left to be sent."""
     if rows[0]["op"] != "create" or not _find_by(world, rows[0]):
         return rows
+    try:
+        with ThreadPoolExecutor(max(1, target.limits.concurrency), thread_name_prefix="look") as pool:
+            found = list(pool.map(lambda row: _twins(world, target, row), rows))
+    except ConnectorError as error:
+        answers = [Answer(row, receipt_of(error, row, row["system"], done)) for row in rows]
+        # nothing was sent yet: also an ambiguous look is a plain retry
+        plain = [Answer(a.row, _as_retry(a.receipt)) for a in answers]
+        with world.transaction() as conn:
+            note(conn, plain)
+            delivery.settle(conn, moved(plain), worker=rows[0]["claimed_by"])
+        done.troubled.setdefault(rows[0]["system"], str(error))
+        return []
     left: list[Row] = []
-    for row in rows:
-        try:
-            twins = _twins(world, target, row)
-        except ConnectorError as error:
-            answers = [Answer(row, receipt_of(error, row, row["system"], done)) for row in rows]
-            # nothing was sent yet: also an ambiguous look is a plain retry
-            plain = [Answer(a.row, _as_retry(a.receipt)) for a in answers]
-            with world.transaction() as conn:
-                note(conn, plain)
-                delivery.settle(conn, moved(plain), worker=row["claimed_by"])
-            done.troubled.setdefault(row["system"], str(error))
-            return []
-        if not twins:
-            left.append(row)
-        else:
+    for row, twins in zip(rows, found, strict=True):
+        if twins:
             _link_twin(world, row, twins, done)
+        else:
+            left.append(row)
     return left
 
 
@@ -69,9 +72,10 @@ def _as_retry(receipt: Receipt) -> Receipt:
 
 
 def _link_twin(world: World, row: Row, twins: Sequence[SourceRecord], done: Delivered) -> None:
-    """One twin: it is linked and planned again as an update. Several: a person must say which."""
+    """One twin that is nobody else's: it is linked and planned again as an update. Else a person must say which."""
     with world.transaction() as conn:
-        if len(twins) == 1:
+        locks.gate(conn, f"resolve:{row['entity']}")
+        if len(twins) == 1 and _is_ours(conn, row, twins[0]):
             links = pl.DataFrame(
                 {
                     "system": [row["system"]],
@@ -83,13 +87,33 @@ def _link_twin(world: World, row: Row, twins: Sequence[SourceRecord], done: Deli
                     "score": [1.0],
                 }
             )
-            if crosswalk.link_new(conn, row["entity"], links, by="concord"):
-                delivery.again(conn, [int(row["id"])], "the record was found in the target: linked, not created")
-                done.found += 1
-                return
+            crosswalk.link_new(conn, row["entity"], links, by="concord")
+            delivery.again(conn, [int(row["id"])], "the record was found in the target: linked, not created")
+            done.found += 1
+            return
         listed = ", ".join(t.id for t in twins[:5])
-        delivery.park(conn, int(row["id"]), f"{len(twins)} records in the target look like it: {listed}")
-        queues.open_findings(conn, _twin_finding(row, listed), world.owner_of_system(row["system"]))
+        reason = f"{len(twins)} records in the target look like it: {listed}"
+        owner = world.owner_of_system(row["system"])
+        hold_id = holds.open_hold(
+            conn,
+            kind="duplicate",
+            integration=row["integration"],
+            entity=row["entity"],
+            system=row["system"],
+            stream=row["stream"],
+            op=row["op"],
+            reason=reason,
+            writes=1,
+            owner=owner,
+        )
+        delivery.park(conn, int(row["id"]), reason, hold_id)
+        queues.open_findings(conn, _twin_finding(row, listed), owner)
+
+
+def _is_ours(conn: Connection, row: Row, twin: SourceRecord) -> bool:
+    """Whether a record found in the target is free, or linked to this very golden record."""
+    holder = crosswalk.holder(conn, row["entity"], row["system"], row["stream"], twin.id)
+    return holder in (None, row["canonical_id"])
 
 
 def _twin_finding(row: Row, listed: str) -> pl.DataFrame:
@@ -125,7 +149,7 @@ def look_up(world: World, target: Target, rows: list[Row], worker: str, done: De
             done.unknown += 1
             done.troubled.setdefault(row["system"], str(error))
             continue
-        if twins and len(twins) == 1:
+        if twins and len(twins) == 1 and _may_settle(world, row, twins[0]):
             receipt = Receipt(str(row["id"]), "done", source_id=twins[0].id, record=twins[0].payload, reason="found")
             settle(world, target, [Answer(row, receipt)], worker, done)
         elif twins:
@@ -139,6 +163,12 @@ def look_up(world: World, target: Target, rows: list[Row], worker: str, done: De
             done.unknown += 1
             with world.transaction() as conn:
                 queues.open_findings(conn, _ambiguous(row), world.owner_of_system(row["system"]))
+
+
+def _may_settle(world: World, row: Row, twin: SourceRecord) -> bool:
+    """Whether what was found may be what this create made: never a record of somebody else's."""
+    with world.transaction() as conn:
+        return _is_ours(conn, row, twin)
 
 
 def _ambiguous(row: Row) -> pl.DataFrame:

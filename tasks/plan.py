@@ -13,7 +13,7 @@ import polars as pl
 
 from canonical import keys, planning
 from canonical.mapping.payloads import build_payloads
-from staging import dirty, golden, outbox, queues, shadow
+from staging import dirty, golden, locks, outbox, queues, shadow
 from staging.engine import Connection
 from tasks.gather import Way, gather, ways
 from tasks.world import World
@@ -77,6 +77,7 @@ def plan_leftovers(world: World, integrations: Iterable[str], *, sync_id: int | 
     planned: dict[str, int] = {}
     for way in ways(world, integrations):
         with world.transaction() as conn:
+            locks.gate(conn, f"resolve:{way.entity.name}")
             found = plan_pairs(conn, world, way.entity.name, [way.integration.name], sync_id=sync_id)
         for where, count in found.items():
             planned[where] = planned.get(where, 0) + count
@@ -99,11 +100,10 @@ def plan_target(
     planned = planning.plan(given)
     _report(conn, world, way, planned)
     _adopt(conn, way, planned, given)
-    count = 0
-    # an observed target is told nothing, but a plan shows what it would be told (DESIGN 9.15)
-    if way.target.mode != "observe" or world.is_rehearsing:
-        rows = outbox_rows(way, planned, given, plan_id=plan_id, sync_id=sync_id)
-        count = _enqueue(conn, way, rows, ids)
+    # an observed target is told nothing, also not what was open before; but a plan shows what it would be told (9.15)
+    is_told = way.target.mode != "observe" or world.is_rehearsing
+    rows = outbox_rows(way, planned, given, plan_id=plan_id, sync_id=sync_id) if is_told else pl.DataFrame()
+    count = _enqueue(conn, way, rows, ids)
     outbox.add_to_plan(
         conn,
         plan_id,
@@ -212,15 +212,34 @@ def _enqueue(conn: Connection, way: Way, rows: pl.DataFrame, ids: pl.DataFrame) 
     if rows.is_empty():
         outbox.supersede(conn, standing["outbox_id"].to_list(), "nothing differs any more")
         return 0
-    same = standing.join(rows.select("canonical_id", "write_hash"), on=["canonical_id", "write_hash"], how="semi")
+    # what is missing of a waiting write's parents is not in its hash: the parents themselves must be the same
+    says = ["canonical_id", "write_hash", "refs"]
+    rows = _still_asking(rows, standing)
+    asks_anew = rows.filter(pl.col("reason").is_not_null()).select("canonical_id")
+    stays = standing.join(
+        standing.filter(pl.col("was_reason").is_null()).join(asks_anew, on="canonical_id", how="semi"),
+        on="outbox_id",
+        how="anti",
+    )
+    same = stays.join(rows.select(says), on=says, how="semi", nulls_equal=True)
     overtaken = standing.join(same, on="outbox_id", how="anti")
     outbox.supersede(conn, overtaken["outbox_id"].to_list(), "a later version overtook it")
     # what the target refused in these very words waits as a dead letter; saying it again would only be refused again
     refused = outbox.refused(conn, way.entity.name, target.system, target.stream, rows.select("canonical_id"))
-    new = rows
-    for known in (same, refused):
-        new = new.join(known, on=["canonical_id", "write_hash"], how="anti")
-    return outbox.enqueue(conn, new)
+    new = rows.join(same, on=says, how="anti", nulls_equal=True)
+    return outbox.enqueue(conn, new.join(refused, on=["canonical_id", "write_hash"], how="anti"))
+
+
+def _still_asking(rows: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
+    """A write that overtakes one which waits for a person asks for the same reason, as long as it still writes one of
+    the fields that were asked about: an approval is not got round by the next edit (RELIABILITY P23)."""
+    asked = standing.filter(pl.col("was_reason").is_not_null()).unique("canonical_id")
+    asked = asked.select("canonical_id", "was_reason", pl.col("was_fields").list.eval(pl.format('"{}"', pl.element())))
+    joined = rows.join(asked, on="canonical_id", how="left", maintain_order="left")
+    shares = pl.col("fields").list.set_intersection("was_fields").list.len() > 0
+    return joined.with_columns(pl.coalesce("reason", pl.when(shares).then(pl.col("was_reason"))).alias("reason")).drop(
+        "was_reason", "was_fields"
+    )
 
 
 def _adopt(conn: Connection, way: Way, planned: planning.Planned, given: planning.PlanInput) -> None:

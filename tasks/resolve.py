@@ -85,7 +85,8 @@ def _resolve_chunk(
         ]
     ).unique()
     unresolved = _survive(conn, world, entity, touched, done, sync_id=sync_id, integrations=integrations)
-    keyed = rows.select("system", "stream", "source_id", _key()).with_columns(
+    queues.withdraw_reviews(conn, entity.name, rows.filter("deleted"))
+    keyed = rows.select("system", "stream", "source_id", "batch_id", _key()).with_columns(
         state=pl.when(pl.col("key").is_in(list(asked))).then(pl.lit("review")).otherwise(pl.lit("resolved")),
         unresolved=pl.col("key").is_in(unresolved),
     )
@@ -177,6 +178,7 @@ def _survive(
     """Writes the new golden versions of `touched` and plans their targets; gives keys with unresolved references."""
     if touched.is_empty():
         return []
+    crosswalk.follow_the_living(conn, entity.name, staged.staged_table(entity), touched)
     linked = staged.linked(conn, entity, touched).filter(pl.col("is_primary")).with_columns(_key())
     linked, unresolved = resolve_references(conn, world, entity, linked)
     current = golden.read(conn, entity, touched)

@@ -21,9 +21,8 @@ from connectors.protocol import (
     Transient,
     Unreachable,
 )
-from staging import crosswalk, delivery, landing, queues, shadow
+from staging import crosswalk, delivery, golden, landing, letters, locks, queues, shadow
 from staging.crash import crash_point
-from staging.letters import bury
 from tasks.retry import wait_seconds
 from tasks.world import World
 
@@ -70,12 +69,15 @@ def settle(world: World, target: Target, answers: list[Answer], worker: str, don
     records = _read_back(target, finished)
     with world.transaction() as conn:
         note(conn, answers)
-        delivery.settle(conn, moved(answers), worker=worker)
+        kept = delivery.settle(conn, moved(answers), worker=worker)
+        # a worker that slept past its lease has lost its rows: whoever took them over settles them
+        answers = [a for a in answers if int(a.row["id"]) in kept]
+        finished = [a for a in finished if int(a.row["id"]) in kept]
         if finished:
             _confirm(conn, world, finished, records)
         for answer in answers:
             if answer.receipt.outcome == "rejected":
-                bury(
+                letters.bury(
                     conn,
                     answer.row,
                     answer.receipt.field,
@@ -158,6 +160,8 @@ def _confirm(conn: Any, world: World, finished: list[Answer], records: Mapping[s
     entity, system, stream = first["entity"], first["system"], first["stream"]
     created = [a for a in finished if a.row["op"] == "create" and a.receipt.source_id]
     if created:
+        # resolve links under this lock: a record that we just made is not found new by it meanwhile
+        locks.gate(conn, f"resolve:{entity}")
         links = pl.DataFrame(
             [(system, stream, str(a.receipt.source_id), a.row["canonical_id"]) for a in created],
             schema=dict.fromkeys(("system", "stream", "source_id", "canonical_id"), pl.String),
@@ -190,6 +194,9 @@ def _confirm(conn: Any, world: World, finished: list[Answer], records: Mapping[s
         ),
     )
     landing.forget_hash(conn, system, stream, ids)
+    done_ids = [int(a.row["id"]) for a in finished]
+    delivery.overtaken_meanwhile(conn, entity, golden.golden_table(world.landscape.model[entity]), done_ids)
+    letters.close_accepted(conn, done_ids)
     restored = [(entity, system, stream, i, f) for i, a in zip(ids, finished, strict=True) for f in a.row["fields"]]
     if restored:
         columns = ("entity", "system", "stream", "source_id", "field")

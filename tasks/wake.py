@@ -32,11 +32,19 @@ def wake(world: World, systems: Sequence[str]) -> int:
                 sorted(wanted), schema={"entity": pl.String, "canonical_id": pl.String}, orient="row"
             )
             links = delivery.parent_links(conn, system, parents)
-            woken += [_filled(world, r, links) for r in mine if all((x["entity"], x["id"]) in links for x in r["refs"])]
+            woken += [_filled(world, r, links) for r in mine if _is_whole(world, r, links)]
         if woken:
             columns = ("outbox_id", "payload", "asked", "key", "write_hash")
             delivery.wake(conn, pl.DataFrame([{c: w[c] for c in columns} for w in woken]))
     return len(woken)
+
+
+def _is_whole(world: World, row: Row, links: Mapping[tuple[str, str], str]) -> bool:
+    """Whether all parents are known, and the sheet still writes the paths that waited (else it is planned anew)."""
+    if any((x["entity"], x["id"]) not in links for x in row["refs"]):
+        return False
+    program = world.outbound_if_any(row["entity"], row["system"], row["stream"])
+    return program is not None and all(x["path"] in program.kinds for x in row["refs"])
 
 
 def _filled(world: World, row: Row, links: Mapping[tuple[str, str], str]) -> Row:
