@@ -32,7 +32,7 @@ def match_again(conn: Connection, entity: Entity, keys: Sequence[tuple[str, str,
     waiting = pl.concat(rows).filter(pl.col("state") == "review") if rows else pl.DataFrame()
     if waiting.is_empty():
         return 0
-    staged.settle(conn, entity, waiting.select(*staged.KEY, pl.lit("dirty").alias("state"), "unresolved"))
+    staged.settle(conn, entity, waiting.select(*staged.KEY, pl.lit("dirty").alias("state"), "unresolved", "batch_id"))
     return waiting.height
 
 
