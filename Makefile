@@ -7,7 +7,7 @@ PY := .venv/bin/python
 CODE := apps benchmarks canonical connectors deployments expectations flows sandbox staging tasks
 QUICK := not slow and not faults
 
-.PHONY: setup demo test test-all check format lock schema clean help
+.PHONY: setup demo test test-all check format lock schema bench clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -54,6 +54,10 @@ lock: setup
 # The first revision's SQL from staging/tables/; only until the first release.
 schema: setup
 	@$(PY) -m staging.migrations.freeze
+
+# Beside dlt, from three HTTP sources: docs/reference/performance.md
+bench: setup
+	@$(PY) -m benchmarks.load --rows 100000 --runs 3
 
 clean:
 	@rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .coverage

@@ -3,7 +3,7 @@
     python -m benchmarks.load.dlt_side FOLDER URL [URL …]
 
 The settings are the fastest that its documentation names for JSON from an API (Optimizing dlt; Postgres destination;
-Merge loading), each tried on this benchmark: pages yielded whole, sources read in parallel threads, csv files loaded by
+Merge loading): pages yielded whole, sources read in parallel threads, csv files loaded by
 COPY, larger buffers, no compression of files that never leave the machine, telemetry off.
 """
 
