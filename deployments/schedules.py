@@ -2,8 +2,7 @@
 
 sync/customer-details    one for each integration, on its own schedule, incremental; startable by hand in any mode
 sync/all                 every integration together, each night in full: that finds records that disappeared
-deliver/due              what became due meanwhile: retries, approved holds
-watch/watch              what did not run, is late, died or waits too long
+…/…                      the rows of `deployments.forms`: what is due, what did not happen, what people start by hand
 """
 
 from __future__ import annotations
@@ -12,25 +11,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from canonical.landscape import Integration, Landscape, Timing
+from deployments.forms import ALL, FORMS, INTEGRATIONS_OR_ALL, Form
 
 SWEEP = "10 3 * * *"
 """Each night, after the nightly integrations of most and before people come."""
-DELIVER = "2-59/5 * * * *"
-"""Every five minutes, between the watches: a failed write is tried again after 5 s to 15 min."""
-WATCH = "*/5 * * * *"
-"""A run must have begun within five minutes of its time: looked for as often."""
-ALL = "all"
+SYNC = "flows.sync.sync"
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentSpec:
     """One deployment of one flow."""
 
-    flow: Literal["sync", "deliver", "watch"]
+    entrypoint: str
+    """The flow as a module path: `flows.sync.sync`."""
     name: str
     cron: str | None
     """Five fields in `timezone`; None: started by hand only."""
@@ -47,6 +44,11 @@ class DeploymentSpec:
     """Parameters whose values the form offers by name."""
 
     @property
+    def flow(self) -> str:
+        """The flow's name."""
+        return self.entrypoint.rsplit(".", 1)[-1]
+
+    @property
     def full_name(self) -> str:
         """As Prefect names it: flow/deployment."""
         return f"{self.flow}/{self.name}"
@@ -54,44 +56,41 @@ class DeploymentSpec:
 
 def specs(landscape: Landscape) -> list[DeploymentSpec]:
     """Every deployment of a landscape."""
-    integrations = landscape.integrations.values()
-    names = tuple(landscape.integrations)
     return [
-        *(_of_integration(landscape, each) for each in integrations),
-        DeploymentSpec(
-            flow="sync",
-            name=ALL,
-            cron=SWEEP,
-            timezone=landscape.timezone,
-            rhythm=rhythm(SWEEP),
-            description=f"Every integration of {landscape.name} together: {', '.join(names)}. Each night in full,"
-            " which also finds records that disappeared.",
-            tags=(landscape.name, rhythm(SWEEP)),
-            parameters={"integration": ALL, "mode": "incremental"},
-            scheduled={"integration": ALL, "mode": "full"},
-            choices={"integration": (ALL, *names)},
-        ),
-        DeploymentSpec(
-            flow="deliver",
-            name="due",
-            cron=DELIVER,
-            timezone=zone_of(DELIVER, landscape.timezone),
-            rhythm=rhythm(DELIVER),
-            description="Send what is due: writes to be tried again, holds that a person approved.",
-            tags=(landscape.name, rhythm(DELIVER)),
-            parameters={"integration": ALL},
-            choices={"integration": (ALL, *names)},
-        ),
-        DeploymentSpec(
-            flow="watch",
-            name="watch",
-            cron=WATCH,
-            timezone=zone_of(WATCH, landscape.timezone),
-            rhythm=rhythm(WATCH),
-            description="Look for what should have happened and did not, and tell whom it concerns.",
-            tags=(landscape.name, rhythm(WATCH)),
-        ),
+        *(_of_integration(landscape, each) for each in landscape.integrations.values()),
+        _of_all(landscape),
+        *(_of_form(landscape, form) for form in FORMS),
     ]
+
+
+def _of_all(landscape: Landscape) -> DeploymentSpec:
+    return DeploymentSpec(
+        entrypoint=SYNC,
+        name=ALL,
+        cron=SWEEP,
+        timezone=landscape.timezone,
+        rhythm=rhythm(SWEEP),
+        description=f"Every integration of {landscape.name} together: {', '.join(landscape.integrations)}. Each night"
+        " in full, which also finds records that disappeared.",
+        tags=(landscape.name, rhythm(SWEEP)),
+        parameters={"integration": ALL, "mode": "incremental"},
+        scheduled={"integration": ALL, "mode": "full"},
+        choices={"integration": INTEGRATIONS_OR_ALL(landscape)},
+    )
+
+
+def _of_form(landscape: Landscape, form: Form) -> DeploymentSpec:
+    return DeploymentSpec(
+        entrypoint=form.entrypoint,
+        name=form.name or form.flow,
+        cron=form.cron,
+        timezone=zone_of(form.cron, landscape.timezone),
+        rhythm=rhythm(form.cron),
+        description=form.description,
+        tags=(landscape.name, rhythm(form.cron)),
+        parameters=form.parameters,
+        choices={name: choices(landscape) for name, choices in form.choices.items()},
+    )
 
 
 def zone_of(cron: str | None, timezone: str) -> str:
@@ -109,7 +108,7 @@ def zone_of(cron: str | None, timezone: str) -> str:
 def _of_integration(landscape: Landscape, integration: Integration) -> DeploymentSpec:
     cron = integration.timing.schedule
     return DeploymentSpec(
-        flow="sync",
+        entrypoint=SYNC,
         name=integration.name,
         cron=cron,
         timezone=zone_of(cron, landscape.timezone),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import inspect
 import os
 import sys
@@ -17,7 +18,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Optional
 
 import psutil
 
@@ -103,30 +104,26 @@ def to_deployment(spec: DeploymentSpec, *, is_paused: bool = False) -> RunnerDep
         if spec.cron
         else None
     )
-    deployment: RunnerDeployment = offering(flow_of(spec.flow), spec.choices).to_deployment(  # type: ignore[assignment]
+    deployment: RunnerDeployment = offering(flow_of(spec.entrypoint), spec.choices).to_deployment(  # type: ignore[assignment]
         name=spec.name,
         schedule=schedule,
         paused=is_paused,
         parameters=dict(spec.parameters),
-        description=spec.description,
+        description=spec.description or None,
         tags=[TAG, *spec.tags],
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     return deployment
 
 
-def flow_of(name: Literal["sync", "deliver", "watch"]) -> Flow[..., Any]:
-    """The flow of this name."""
-    import flows.deliver
-    import flows.sync
-    import flows.watch
+def flow_of(entrypoint: str) -> Flow[..., Any]:
+    """The flow at a module path."""
+    from prefect.flows import Flow as FlowClass
 
-    known: dict[str, Flow[..., Any]] = {
-        "sync": flows.sync.sync,
-        "deliver": flows.deliver.deliver,
-        "watch": flows.watch.watch,
-    }
-    return known[name]
+    module, _, name = entrypoint.rpartition(".")
+    found = getattr(importlib.import_module(module), name)
+    assert isinstance(found, FlowClass), f"{entrypoint} is no flow"
+    return found
 
 
 def offering(flow: Flow[..., Any], choices: Mapping[str, Sequence[str]]) -> Flow[..., Any]:
@@ -144,11 +141,17 @@ def offering(flow: Flow[..., Any], choices: Mapping[str, Sequence[str]]) -> Flow
     signature = inspect.signature(flow.fn, eval_str=True)
     shown.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[
-            each.replace(annotation=Literal[tuple(choices[name])]) if name in choices else each
+            each.replace(annotation=_offered(each, choices[name])) if name in choices else each
             for name, each in signature.parameters.items()
         ]
     )
     return FlowClass(shown, name=flow.name, description=flow.description)
+
+
+def _offered(parameter: inspect.Parameter, values: Sequence[str]) -> Any:
+    """One of these values; none of them where the flow takes None."""
+    one = Literal[tuple(values)]
+    return Optional[one] if parameter.default is None else one  # noqa: UP045 - a form made at run time
 
 
 def drop_overdue(landscape: Landscape) -> int:

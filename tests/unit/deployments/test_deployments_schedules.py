@@ -9,6 +9,7 @@ from cronsim import CronSim
 
 from canonical.landscape import Landscape
 from deployments import schedules
+from deployments.forms import FORMS
 from deployments.schedules import DeploymentSpec
 from tasks import landscape as reading
 
@@ -42,8 +43,12 @@ def test_a_rhythm_in_words(cron: str | None, words: str) -> None:
     assert schedules.rhythm(cron) == words
 
 
-def test_one_for_each_integration_and_three_for_all(demo: Landscape, specs: dict[str, DeploymentSpec]) -> None:
-    assert set(specs) == {f"sync/{n}" for n in demo.integrations} | {"sync/all", "deliver/due", "watch/watch"}
+def test_one_for_each_integration_one_for_all_and_one_for_each_form(
+    demo: Landscape, specs: dict[str, DeploymentSpec]
+) -> None:
+    forms = {f"{form.flow}/{form.name or form.flow}" for form in FORMS}
+    assert {"deliver/due", "watch/watch"} <= forms
+    assert set(specs) == {f"sync/{n}" for n in demo.integrations} | {"sync/all"} | forms
 
 
 def test_an_integration_runs_as_it_declares(specs: dict[str, DeploymentSpec]) -> None:

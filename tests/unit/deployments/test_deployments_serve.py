@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deployments import serve
+from deployments import schedules, serve
+from deployments.forms import FORMS, Form
 from deployments.schedules import DeploymentSpec
+from tasks import landscape as reading
+
+DEMO = Path(__file__).resolve().parents[3] / "deployments" / "demo"
 
 SPEC = DeploymentSpec(
-    flow="sync",
+    entrypoint="flows.sync.sync",
     name="all",
     cron="10 3 * * *",
     timezone="Europe/London",
@@ -55,10 +61,28 @@ def test_the_schedule_asks_for_its_own_parameters_in_its_zone(deployment: Any) -
     assert schedule.parameters == SPEC.scheduled
 
 
-@pytest.mark.parametrize("name", ["sync", "deliver", "watch"])
-def test_flows_keep_no_results_and_are_not_retried(name: Any) -> None:
-    flow = serve.flow_of(name)
+ENTRYPOINTS = (schedules.SYNC, *(form.entrypoint for form in FORMS))
+
+
+@pytest.mark.parametrize("entrypoint", ENTRYPOINTS)
+def test_a_flow_bears_the_name_that_its_path_ends_in(entrypoint: str) -> None:
+    assert serve.flow_of(entrypoint).name == entrypoint.rsplit(".", 1)[-1]
+
+
+@pytest.mark.parametrize("entrypoint", ENTRYPOINTS)
+def test_flows_keep_no_results_and_are_not_retried(entrypoint: str) -> None:
+    flow = serve.flow_of(entrypoint)
     assert flow.persist_result is False
     assert not flow.retries
     assert flow.on_failure_hooks
     assert flow.on_crashed_hooks
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.entrypoint)
+def test_a_form_says_what_it_is_for_and_explains_every_field(form: Form) -> None:
+    [spec] = [s for s in schedules.specs(reading.load(DEMO)) if s.entrypoint == form.entrypoint]
+    made: Any = serve.to_deployment(spec)
+    assert made.description
+    fields = made._parameter_openapi_schema.properties
+    assert [name for name, field in fields.items() if not field.get("description")] == []
+    assert [name for name in form.choices if '"enum"' not in json.dumps(fields[name])] == []
