@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Optional
+from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
@@ -150,8 +150,8 @@ def offering(flow: Flow[..., Any], choices: Mapping[str, Sequence[str]]) -> Flow
 
 def _offered(parameter: inspect.Parameter, values: Sequence[str]) -> Any:
     """One of these values; none of them where the flow takes None."""
-    one = Literal[tuple(values)]
-    return Optional[one] if parameter.default is None else one  # noqa: UP045 - a form made at run time
+    one: Any = Literal[tuple(values)]
+    return one | None if parameter.default is None else one
 
 
 def drop_overdue(landscape: Landscape) -> int:
