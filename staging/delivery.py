@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 from staging.dirty import NOTED_ANEW
 from staging.frames import ident, temporary, write_frame
 from staging.outbox import OPEN
+from staging.pauses import RESTS
 
 _SENT = (
     "o.id, o.plan_id, o.integration, o.entity, o.canonical_id, o.version, o.system, o.stream, o.op, o.source_id,"
@@ -27,8 +28,7 @@ def due_lanes(conn: Connection, systems: Sequence[str], integrations: Sequence[s
         text(
             "select system, stream, entity, op from ops.outbox o where state = 'ready' and due_at <= now()"
             " and system = any(:systems) and integration = any(:names)"
-            " and not exists (select from ops.pause p where p.what in ('system:' || o.system,"
-            " 'integration:' || o.integration))"
+            f" and not {RESTS}"
             " group by 1, 2, 3, 4 order by 1, array_position(array['create', 'update', 'archive', 'delete'], op), 2, 3"
         ),
         {"systems": list(systems), "names": list(integrations)},
@@ -55,8 +55,7 @@ def claim(
             " and f.canonical_id = o.canonical_id and f.state in ('inflight', 'unknown')) and not exists"
             " (select from ops.outbox e where e.system = o.system and e.stream = o.stream and e.entity = o.entity"
             " and e.canonical_id = o.canonical_id and e.state = 'ready' and e.id < o.id)"
-            " and not exists (select from ops.pause p where p.what in ('system:' || o.system,"
-            " 'integration:' || o.integration))"
+            f" and not {RESTS}"
             " order by id for update skip locked limit :limit)"
             " update ops.outbox o set state = 'inflight', claimed_by = :worker, attempts = attempts + 1,"
             " lease_until = clock_timestamp() + make_interval(secs => :lease) from due where o.id = due.id"

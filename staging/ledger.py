@@ -168,7 +168,7 @@ _OUTBOX = (
         "enqueued_is_in_the_outbox",
         "each plan's writes are all in the outbox",
         "select 'plan ' || coalesce(p.id, o.plan_id) as scope, coalesce(p.enqueued, 0) as expected, coalesce(o.n, 0) as"
-        " found, null as example from (select id, enqueued from ops.plan where not is_dry) p full join (select plan_id,"
+        " found, null as example from (select id, enqueued from ops.plan) p full join (select plan_id,"
         " count(*) as n from ops.outbox group by 1) o on o.plan_id = p.id",
     ),
     _Sum(

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, text
 
+from staging import pauses as resting
+
 Row = dict[str, Any]
 Queue = Literal["quarantine", "dead_letter", "review", "hold", "finding", "incident"]
 QUEUES: tuple[Queue, ...] = ("quarantine", "review", "hold", "finding", "dead_letter", "incident")
@@ -54,8 +56,13 @@ def open_queues(conn: Connection) -> list[Row]:
 
 
 def pauses(conn: Connection) -> list[Row]:
-    """What is paused: what, by, reason, at."""
-    return _rows(conn, "select what, by, reason, at from ops.pause order by what")
+    """What is paused: what, by, reason, at, until, and how much waits behind it."""
+    held = resting.active(conn)
+    behind = resting.waiting_behind(conn, [p.what for p in held])
+    return [
+        {"what": p.what, "by": p.by, "reason": p.reason, "at": p.at, "until": p.until, "waiting": behind[p.what]}
+        for p in held
+    ]
 
 
 def incidents(conn: Connection) -> list[Row]:

@@ -8,10 +8,31 @@ item has exactly one home (DESIGN 7, RELIABILITY P3).
 from __future__ import annotations
 
 from staging.tables.columns import SCHEMAS, metadata
-from staging.tables.delivery import OUTBOX_STATES, attempt, dirty, outbox, plan, shadow, target_state
+from staging.tables.delivery import (
+    OUTBOX_STATES,
+    attempt,
+    dirty,
+    outbox,
+    plan,
+    saved_plan,
+    saved_write,
+    shadow,
+    target_state,
+)
 from staging.tables.identity import crosswalk, history, match_key, review
 from staging.tables.landing import cursor, extract_run, inbox, raw_record, record, sweep_seen
-from staging.tables.operations import alert_outbox, audit, breaker, incident, lease, pause, rate, token, unit_of_work
+from staging.tables.operations import (
+    alert_outbox,
+    audit,
+    breaker,
+    going_live,
+    incident,
+    lease,
+    pause,
+    rate,
+    token,
+    unit_of_work,
+)
 from staging.tables.queues import approval, dead_letter, finding, hold, quarantine
 from staging.tables.runs import batch, declaration, sync
 
@@ -31,6 +52,7 @@ __all__ = [
     "dirty",
     "extract_run",
     "finding",
+    "going_live",
     "history",
     "hold",
     "inbox",
@@ -46,6 +68,8 @@ __all__ = [
     "raw_record",
     "record",
     "review",
+    "saved_plan",
+    "saved_write",
     "shadow",
     "sweep_seen",
     "sync",

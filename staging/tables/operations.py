@@ -112,12 +112,47 @@ audit = Table(
     schema="ops",
 )
 
+# One row a pause. What is over by its own time rests no more, whether or not anybody has closed the row.
 pause = Table(
     "pause",
     metadata,
-    words("what", primary_key=True),
+    identity(),
+    words("what", required=True),
+    words("by", required=True),
+    words("reason", required=True),
+    Column("except_sync_id", BigInteger),
+    at("at", now=True),
+    at("until"),
+    at("ended_at"),
+    words("ended_by"),
+    words("ended_because"),
+    Index("uq_pause_open", "what", unique=True, postgresql_where=text("ended_at is null")),
+    schema="ops",
+)
+
+# A person's word that a target which is declared to be observed is written to from now on (DESIGN 9.15).
+going_live = Table(
+    "going_live",
+    metadata,
+    identity(),
+    words("integration", required=True),
+    words("system", required=True),
+    words("stream", required=True),
     words("by", required=True),
     words("reason"),
+    Column("saved_plan_id", BigInteger, nullable=False),
+    words("digest", required=True),
     at("at", now=True),
+    at("ended_at"),
+    words("ended_by"),
+    words("ended_because"),
+    Index(
+        "uq_going_live_open",
+        "integration",
+        "system",
+        "stream",
+        unique=True,
+        postgresql_where=text("ended_at is null"),
+    ),
     schema="ops",
 )

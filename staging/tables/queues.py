@@ -60,6 +60,7 @@ hold = Table(
     words("reason", required=True),
     Column("writes", Integer, nullable=False),
     words("owner"),
+    words("requested_by"),
     words("state", required=True),
     at("opened_at", now=True),
     at("due_at"),
