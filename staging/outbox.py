@@ -48,16 +48,20 @@ def begin_plan(
 
 
 def add_to_plan(
-    conn: Connection, plan_id: int, *, considered: int, unchanged: int, adopted: int, enqueued: int
+    conn: Connection, plan_id: int, *, considered: int, unchanged: int, adopted: int, enqueued: int, observed: int = 0
 ) -> None:
-    """Adds one chunk's counts to a plan."""
+    """Adds one chunk's counts to a plan. `observed`: writes that an observed target was not told."""
     conn.execute(
         text(
             "update ops.plan set considered = considered + :considered, unchanged = unchanged + :unchanged,"
-            " adopted = adopted + :adopted, enqueued = enqueued + :enqueued where id = :id"
+            " adopted = adopted + :adopted, enqueued = enqueued + :enqueued, observed = observed + :observed"
+            " where id = :id"
         ),
-        {"id": plan_id, "considered": considered, "unchanged": unchanged, "adopted": adopted, "enqueued": enqueued},
-    )
+        {
+            "id": plan_id, "considered": considered, "unchanged": unchanged, "adopted": adopted, "enqueued": enqueued,
+            "observed": observed,
+        },
+    )  # fmt: skip
 
 
 def open_writes(conn: Connection, entity: str, system: str, stream: str, ids: pl.DataFrame) -> pl.DataFrame:
@@ -263,7 +267,7 @@ def unsent(
         found = conn.execute(
             text(
                 f"select o.id, o.integration, o.entity, o.canonical_id, {label} as label, o.system, o.stream, o.op,"
-                " o.source_id, o.because, o.reason, o.refs, o.before, o.write_hash, o.state"
+                " o.source_id, o.because, o.reason, o.refs, o.before, o.write_hash, o.state, o.payload::text as payload"
                 f" from ops.outbox o left join {ident('golden', entity)} g on g.id = o.canonical_id"
                 f" where o.entity = :entity and o.integration = any(:names) and o.state in {OPEN} order by o.id"
             ),

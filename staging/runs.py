@@ -163,6 +163,18 @@ def running(conn: Connection, integration: str, besides: int) -> Mapping[str, An
     return dict(row) if row else None
 
 
+def observed_counts(conn: Connection, sync_id: int) -> dict[str, int]:
+    """What this sync would have written to targets that are only observed: place → writes."""
+    rows = conn.execute(
+        text(
+            "select system || '/' || stream as place, sum(observed)::bigint as n from ops.plan where sync_id = :id"
+            " group by 1 having sum(observed) > 0"
+        ),
+        {"id": sync_id},
+    )
+    return {str(r.place): int(r.n) for r in rows}
+
+
 def queue_counts(conn: Connection, integrations: Sequence[str]) -> dict[str, Any]:
     """What waits now: open reviews and findings, and writes held or waiting as {place: {state: count}}."""
     reviews, findings = conn.execute(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 import polars as pl
@@ -13,7 +13,7 @@ from canonical.landscape import Integration, Target
 from canonical.mapping.native import same_value
 from canonical.mapping.program import OutboundProgram
 from canonical.model import Entity
-from staging import crosswalk, delivery, queues, shadow, staged
+from staging import crosswalk, delivery, golives, pauses, queues, shadow, staged
 from staging.engine import Connection
 from tasks.world import World
 
@@ -26,17 +26,24 @@ class Way:
     target: Target
     entity: Entity
     program: OutboundProgram
+    is_paused: bool = False
 
 
 def ways(world: World, integrations: Iterable[str]) -> list[Way]:
-    """Every (integration, target) of these integrations, with its outbound program."""
+    """Every (integration, target) of these integrations, with its outbound program and the mode that holds now: as
+    declared, or `write` where a person let an observed target go live."""
+    with world.transaction() as conn:
+        live, resting = golives.live(conn), pauses.resting(conn)
     found = []
     for name in integrations:
         integration = world.landscape.integrations[name]
         entity = world.landscape.model[integration.entity]
         for target in integration.to:
             program = world.outbound(entity.name, target.system, target.stream)
-            found.append(Way(integration, target, entity, program))
+            if target.mode == "observe" and (name, target.system, target.stream) in live:
+                target = replace(target, mode="write")
+            is_paused = pauses.rests(resting, name, target.system)
+            found.append(Way(integration, target, entity, program, is_paused))
     return found
 
 

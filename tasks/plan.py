@@ -36,7 +36,8 @@ def plan_pairs(
     """Plans every pair of `entity` that waits for one of `integrations`: target → writes enqueued."""
     planned: dict[str, int] = {}
     for way in ways(world, integrations):
-        if way.entity.name != entity:
+        # what a paused target would be told waits, noted, and is planned from what is true when it goes on
+        if way.entity.name != entity or (way.is_paused and not world.is_rehearsing):
             continue
         target = way.target
         plan_id = None
@@ -111,6 +112,7 @@ def plan_target(
         unchanged=planned.unchanged + planned.outside,
         adopted=planned.adopted.height,
         enqueued=count,
+        observed=0 if is_told else planned.writes.height,
     )
     return count
 

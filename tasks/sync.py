@@ -261,12 +261,15 @@ def _count_queues(world: World, summary: Summary) -> None:
     """What waits now, for whom does not matter here: `concord status` says that."""
     with world.transaction() as conn:
         waits = runs.queue_counts(conn, summary.integrations)
+        observed = runs.observed_counts(conn, summary.sync_id)
     summary.reviews, summary.findings = waits["reviews"], waits["findings"]
     summary.held = summary.waiting = 0
     for place, states in waits["writes"].items():
         summary.targets.setdefault(place, {}).update(states)
         summary.held += states.get("held", 0)
         summary.waiting += states.get("waiting", 0)
+    for place, number in observed.items():
+        summary.targets.setdefault(place, {})["observed"] = number
 
 
 def _busy(world: World, integration: str, sync_id: int) -> SyncBusy:

@@ -46,6 +46,7 @@ class World:
         self._conditions: dict[tuple[str, str], Expression] = {}
         self._lock = threading.RLock()
         self._rehearsal: Connection | None = None
+        self._is_kept = False
 
     @classmethod
     def of(cls, named: str | Path | None = None) -> World:
@@ -87,10 +88,25 @@ class World:
                 self._rehearsal = None
                 outer.rollback()
 
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[Connection]:
+        """Everything done inside happens in one transaction: kept together, or not at all where an error leaves it."""
+        with transaction(self.engine) as conn:
+            self._rehearsal, self._is_kept = conn, True
+            try:
+                yield conn
+            finally:
+                self._rehearsal, self._is_kept = None, False
+
+    @property
+    def is_in_one(self) -> bool:
+        """Whether all work now is in one transaction, which no other connection sees into."""
+        return self._rehearsal is not None
+
     @property
     def is_rehearsing(self) -> bool:
         """Whether work now is rolled back at the end."""
-        return self._rehearsal is not None
+        return self._rehearsal is not None and not self._is_kept
 
     # ---------------------------------------------------------------------------------------------- connectors
 

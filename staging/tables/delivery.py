@@ -20,6 +20,7 @@ plan = Table(
     count("unchanged"),
     count("adopted"),
     count("enqueued"),
+    count("observed"),
     at("planned_at", now=True),
     Index(None, "sync_id"),
     schema="ops",
