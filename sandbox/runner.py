@@ -23,16 +23,22 @@ from typing import Any
 
 import uvicorn
 
-from sandbox import hubspot, legacy, slack, xero
+from sandbox import asana, hubspot, legacy, slack, xero
 from sandbox.plane import Plane, TransportProtocol
 from sandbox.seed import World, build_world
 from sandbox.store import Doc, Store
 from sandbox.workbook import write_people, write_prices
 from sandbox.xero_documents import ID_FIELD
 
-DEFAULT_PORTS = {"crm": 9401, "accounting": 9402, "slack": 9403}
+DEFAULT_PORTS = {"crm": 9401, "accounting": 9402, "slack": 9403, "asana": 9404}
 TENANT_ID = "5b7f0c52-2a9e-4d1b-9c57-c0c0cd5a4d01"
-TOKENS = {"crm": "pat-sandbox-crm", "accounting": "sandbox-ledger-token", "slack": "xoxb-sandbox"}
+TOKENS = {
+    "crm": "pat-sandbox-crm",
+    "accounting": "sandbox-ledger-token",
+    "slack": "xoxb-sandbox",
+    "asana": "1/sandbox:personal",
+    "asana_app": "1/sandbox:app",  # of an OAuth app: it sees external data
+}
 WEBHOOK_PATH = "sandboxInboxSecret"  # the last part of the webhook's address
 READY_SECONDS = 60.0
 
@@ -45,6 +51,7 @@ class Where:
     accounting_url: str
     slack_url: str
     slack_webhook: str
+    asana_url: str
     legacy_url: str
     workbook_dir: str
     state_dir: str
@@ -79,11 +86,16 @@ def fill_store(store: Store, streams: Mapping[str, Sequence[Doc]]) -> None:
     """Put seeded documents into a system's store, each under its own id."""
     with store.transaction():
         for stream, docs in streams.items():
-            store.put_many(stream, [(doc["id"] if "id" in doc else doc[ID_FIELD[stream]], doc) for doc in docs])
+            store.put_many(stream, [(_id_of(stream, doc), doc) for doc in docs])
+
+
+def _id_of(stream: str, doc: Doc) -> str:
+    name = next((name for name in ("id", "gid") if name in doc), None)
+    return str(doc[name or ID_FIELD[stream]])
 
 
 def _seed_files(state_dir: Path, world: World) -> None:
-    for system, streams in (("crm", world.crm), ("accounting", world.accounting)):
+    for system, streams in (("crm", world.crm), ("accounting", world.accounting), ("asana", world.asana)):
         for leftover in state_dir.glob(f"{system}.sqlite*"):
             leftover.unlink()
         store = Store(state_dir / f"{system}.sqlite")
@@ -101,6 +113,7 @@ def planes(state_dir: Path) -> dict[str, Plane]:
         "crm": hubspot.create_app(Store(state_dir / "crm.sqlite"), TOKENS["crm"]),
         "accounting": xero.create_app(Store(state_dir / "accounting.sqlite"), TOKENS["accounting"], TENANT_ID),
         "slack": slack.create_app(Store(state_dir / "slack.sqlite"), WEBHOOK_PATH, TOKENS["slack"]),
+        "asana": asana.create_app(Store(state_dir / "asana.sqlite"), TOKENS["asana"], TOKENS["asana_app"]),
     }
 
 
@@ -163,6 +176,7 @@ def where(state_dir: Path, database_url: str | None, ports: Mapping[str, int]) -
         accounting_url=f"http://127.0.0.1:{ports['accounting']}",
         slack_url=slack_url,
         slack_webhook=f"{slack_url}/services/T000/B000/{WEBHOOK_PATH}",
+        asana_url=f"http://127.0.0.1:{ports['asana']}",
         legacy_url=database_url or "",
         workbook_dir=str(state_dir / "workbooks"),
         state_dir=str(state_dir),

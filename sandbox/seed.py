@@ -21,6 +21,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from sandbox.asana_seed import INTERNAL_PROJECTS, PEOPLE, TASKS, asana_docs
 from sandbox.plant import Cast, Member, plant_all
 from sandbox.render import (
     Credit,
@@ -62,6 +63,7 @@ class World:
 
     crm: dict[str, list[Doc]]
     accounting: dict[str, list[Doc]]
+    asana: dict[str, list[Doc]]
     legacy: dict[str, list[Row]]
     workbook: dict[str, list[Row]]
     truth: dict[str, Any]
@@ -134,6 +136,7 @@ class _Builder:
             "order_lines": [row for order in orders for row in line_rows(order)],
         }
         accounting = {"contacts": contacts, "items": [item_doc(self.chance, one) for one in self.products], **ledger}
+        asana = asana_docs(PEOPLE, INTERNAL_PROJECTS, TASKS)
         workbook = {"prices": prices, "people": people_rows}
         self.truth |= {"seed": seed, "scale": scale, "customer": self._customers(), "contact": people_truth}
         planted = self.cast.planted
@@ -152,11 +155,12 @@ class _Builder:
             "counts": {
                 "crm": {name: sum("merged_into" not in doc for doc in docs) for name, docs in crm.items()},
                 "accounting": {name: len(docs) for name, docs in accounting.items()},
+                "asana": {name: len(asana[name]) for name in ("projects", "tasks", "users")},
                 "legacy": {name: len(rows) for name, rows in legacy.items()},
                 "workbook": {name: sum(any(row) for row in rows) for name, rows in workbook.items()},
             },
         }
-        return World(crm, accounting, legacy, workbook, self.truth)
+        return World(crm, accounting, asana, legacy, workbook, self.truth)
 
     def _customers(self) -> list[dict[str, Any]]:
         members: dict[str, list[Member]] = {}
