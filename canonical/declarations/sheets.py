@@ -47,15 +47,20 @@ def _is_of_use(row: SheetRow, system: System, entities: Mapping[str, Entity]) ->
 def overridden(standard: Iterable[SheetRow], own: Sequence[SheetRow]) -> tuple[SheetRow, ...]:
     """The landscape's rows, and the standard ones that none of them replaces.
 
-    Outbound, a row replaces the one for the same target field; inbound, the one from the same stream to the same
-    canonical field, and an ignored source field replaces what it was mapped to."""
-    outbound = {(row.system, row.target_field) for row in own if row.direction == "outbound"}
+    Outbound, a row replaces the one of the same entity for the same target field, a constant those of all entities,
+    and any row a constant; inbound, the one from the same stream to the same canonical field, and an ignored source
+    field replaces what it was mapped to."""
+    outbound = {(row.system, row.target_field, row.entity) for row in own if row.direction == "outbound"}
+    anybody = {(system, field) for system, field, _ in outbound}
     inbound = {(row.system, row.stream, row.target_field) for row in own if row.direction == "inbound"}
     ignored = [row for row in own if row.direction == "ignored"]
 
     def is_replaced(row: SheetRow) -> bool:
         if row.direction == "outbound":
-            return (row.system, row.target_field) in outbound
+            place = (row.system, row.target_field)
+            return (
+                (*place, row.entity) in outbound or (*place, None) in outbound or (not row.entity and place in anybody)
+            )
         is_ignored = bool(row.sources) and all(
             any(other.system == row.system and covers(other, source) for other in ignored) for source in row.sources
         )
@@ -84,18 +89,32 @@ def row_problems(
     rows: Sequence[SheetRow], systems: Mapping[str, System], entities: Mapping[str, Entity]
 ) -> Iterator[Problem]:
     """What is wrong with the landscape's own rows, taken one by one."""
-    seen: dict[tuple[str, str, str], SheetRow] = {}
+    seen: dict[tuple[str, ...], SheetRow] = {}
     for row in rows:
         yield from _side_problems(row, systems, entities)
         yield from _rule_problems(row)
         if row.direction == "ignored":
             continue
-        key = (row.system, row.stream if row.direction == "inbound" else "", row.target_field)
-        if key in seen:
-            first = seen[key]
+        own, others = _claims(row)
+        first = next((seen[claim] for claim in (own, *others) if claim in seen), None)
+        if first is not None:
             found = f"'{row.target_field}' again (first in {first.file}:{first.line})"
             yield _wrong(row, "target_field", "each target field once for a stream", found)
-        seen.setdefault(key, row)
+        seen.setdefault(own, row)
+        if row.direction == "outbound":
+            seen.setdefault(("anybody", row.system, row.target_field), row)
+
+
+def _claims(row: SheetRow) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """What a row takes for itself, and whose claims stand against it besides the same one.
+
+    Records of several entities may live in one stream of a target, each written by rows of its own; a constant is
+    written with all of them."""
+    if row.direction == "inbound":
+        return ("in", row.system, row.stream, row.target_field), []
+    if row.entity is None:
+        return ("constant", row.system, row.target_field), [("anybody", row.system, row.target_field)]
+    return ("out", row.system, row.entity, row.target_field), [("constant", row.system, row.target_field)]
 
 
 def _wrong(row: SheetRow, column: str, expected: str, found: str, suggestion: str | None = None) -> Problem:

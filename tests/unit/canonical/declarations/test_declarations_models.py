@@ -9,11 +9,16 @@ import pytest
 from canonical.declarations.models import DeclaredModel, in_reference_order, read_entity, standard_names
 from canonical.declarations.shapes import Notes
 from canonical.declarations.yaml import load_yaml
+from canonical.expressions import compile_for_entity
 from canonical.landscape import Landscape
+from canonical.mapping.sheet import parse_sheet
 from canonical.model import Entity, Field, Model
 from canonical.problems import Problem
 
-STANDARD = ("contact", "customer", "invoice", "order", "payment", "product")
+STANDARD = (
+    "contact", "customer", "employee", "invoice", "order", "payment", "product", "project", "return", "shipment",
+    "ticket",
+)  # fmt: skip
 
 
 def read(*texts: str) -> tuple[dict[str, Entity], list[Problem]]:
@@ -208,3 +213,16 @@ def test_a_circle_is_broken_and_keeps_everything() -> None:
     assert names == order(entity("e", "e"), entity("d", "a"), entity("c", "a"), entity("b", "c"), entity("a", "b"))
     kept = [names.index(target) < names.index(source) for source, target in ("ab", "bc", "ca")]
     assert sum(kept) == 2
+
+
+def test_an_entity_may_be_called_like_a_word_of_python_and_sql() -> None:
+    entity = one("extends: standard/return\nrecord: crm\n")
+    condition = compile_for_entity("status == 'received' && changed('status')", entity)
+    assert condition.columns == ("status",)
+    sheet = (
+        "source_system,source_field,target_system,target_field,rule,notes\n"
+        "crm,returns.no,canonical,return.number,trim,\n"
+        "canonical,return.number,crm,notes.Reference,,\n"
+    )
+    rows = parse_sheet("mappings/crm.csv", sheet.encode())
+    assert [row.entity for row in rows] == ["return", "return"]
