@@ -5,14 +5,21 @@
         server.json     pid and port of the one that runs
         server.log      what it says
         prefect.db      its SQLite database
+        login           user:password of its API and pages, made once (0600)
+        encryption.key  what its secret blocks are encrypted with, made once (0600)
+
+Ours listens on loopback only, asks for the login everywhere but at its health check, answers pages of its own address
+only (CORS), and takes changes from a browser only with a token that a foreign page cannot have (CSRF).
 
 A process that runs flows must know the server *before* Prefect reads its settings: call `start()` (which calls `use()`)
 before the first `import prefect`. A later call refreshes the settings that were read, which Prefect allows, but clients
-that are already open keep their old server. Where PREFECT_API_URL is set, that server is used and none is started.
+that are already open keep their old server. Where PREFECT_API_URL is set, that server is used and none is started: with
+whatever else the shell says of it (PREFECT_API_AUTH_STRING, PREFECT_API_KEY), which is then left alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -22,8 +29,8 @@ import sys
 import time
 import urllib.request
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -36,7 +43,10 @@ START_SECONDS = 120
 STOP_SECONDS = 20
 ANSWER_SECONDS = 3
 # What a shell may have set for another server must not lead this one elsewhere.
-NOT_INHERITED = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_API_DATABASE", "PREFECT_SERVER_")
+NOT_INHERITED = (
+    "PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_PROFILE", "PREFECT_API_DATABASE",
+    "PREFECT_SERVER_",
+)  # fmt: skip
 QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
 
@@ -46,12 +56,14 @@ class PrefectUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LocalPrefect:
-    """A Prefect server that answers. `pid` and `log` only for one of ours."""
+    """A Prefect server that answers. `pid`, `log` and `login` only for one of ours."""
 
     api_url: str
     ui_url: str
     pid: int | None = None
     log: str | None = None
+    login: str | None = field(default=None, repr=False)
+    """user:password, as its pages and PREFECT_API_AUTH_STRING take it."""
 
     @property
     def is_ours(self) -> bool:
@@ -81,7 +93,7 @@ def running(home: Path | None = None) -> LocalPrefect | None:
     """Our server, if it lives, answers, and is of the installed Prefect."""
     home = _home(home)
     known = _read_state(home)
-    if known is None or known.prefect != version("prefect"):
+    if known is None or known.prefect != version("prefect") or not known.asks_for_login:
         return None
     server = _server(home, known.port, known.pid)
     return server if _answers(server) else None
@@ -102,10 +114,18 @@ def stop(home: Path | None = None, wait_seconds: float = STOP_SECONDS) -> bool:
 def use(server: LocalPrefect, home: Path | None = None) -> None:
     """Lead this process, and those it starts, to a server."""
     os.environ.update(QUIET | {"PREFECT_API_URL": server.api_url, "PREFECT_HOME": str(_home(home))})
+    if server.login:
+        os.environ["PREFECT_API_AUTH_STRING"] = server.login
+        os.environ.pop("PREFECT_API_KEY", None)  # another server's; it would be sent instead
     if "prefect.context" in sys.modules:
         from prefect.context import refresh_global_settings_context
 
         refresh_global_settings_context()
+
+
+def login_file(home: Path | None = None) -> Path:
+    """Where the login of our server is kept, readable by its owner alone."""
+    return _home(home) / "login"
 
 
 # ------------------------------------------------------------------------------------------------------- how it is done
@@ -119,6 +139,7 @@ class _State:
     born: float
     port: int
     prefect: str
+    asks_for_login: bool = False
 
 
 def _home(home: Path | None) -> Path:
@@ -135,7 +156,7 @@ def _named_elsewhere(home: Path | None) -> LocalPrefect | None:
 
 def _server(home: Path, port: int, pid: int) -> LocalPrefect:
     base = f"http://{LOOPBACK}:{port}"
-    return LocalPrefect(f"{base}/api", base, pid, str(home / "server.log"))
+    return LocalPrefect(f"{base}/api", base, pid, str(home / "server.log"), _login(home))
 
 
 def _launch(home: Path, settings: Mapping[str, str], wait_seconds: float) -> LocalPrefect:
@@ -150,7 +171,7 @@ def _launch(home: Path, settings: Mapping[str, str], wait_seconds: float) -> Loc
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=home, start_new_session=True,
             env=_environment(home, port, settings),
         )  # fmt: skip
-    state = _State(process.pid, psutil.Process(process.pid).create_time(), port, version("prefect"))
+    state = _State(process.pid, psutil.Process(process.pid).create_time(), port, version("prefect"), True)
     (home / "server.json").write_text(json.dumps(asdict(state)))
     server = _server(home, port, process.pid)
     deadline = time.monotonic() + wait_seconds
@@ -175,18 +196,32 @@ def _environment(home: Path, port: int, settings: Mapping[str, str]) -> dict[str
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_API_URL": f"http://{LOOPBACK}:{port}/api",
         "PREFECT_SERVER_ENCRYPTION_KEY": _encryption_key(home),
+        "PREFECT_SERVER_API_AUTH_STRING": _login(home),
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        # The pages that the guide shows; the newer ones are a click away.
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{LOOPBACK}:{port},http://localhost:{port}",
         **settings,
     }
 
 
 def _encryption_key(home: Path) -> str:
     """The key of Prefect's secret blocks: without one of ours it would stand in the same database as they do."""
-    path = home / "encryption.key"
-    if not path.exists():
+    return _kept(home / "encryption.key", lambda: urlsafe_b64encode(secrets.token_bytes(32)).decode())
+
+
+def _login(home: Path) -> str:
+    """user:password. Prefect knows one user only."""
+    return _kept(login_file(home), lambda: f"admin:{secrets.token_urlsafe(24)}")
+
+
+def _kept(path: Path, make: Callable[[], str]) -> str:
+    """A secret that is made once and readable by its owner alone."""
+    with contextlib.suppress(FileExistsError):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:
-            file.write(urlsafe_b64encode(secrets.token_bytes(32)).decode())
-    return path.read_text()
+            file.write(make())
+    return path.read_text().strip()
 
 
 def _read_state(home: Path) -> _State | None:

@@ -24,6 +24,7 @@ from deployments import serve
 from deployments.prefect_local import LocalPrefect
 from staging.embedded import EmbeddedServer
 from tests.fixtures.mainjob import MainJob, Snapshot, copy_of
+from tests.fixtures.prefect import pages
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -125,7 +126,7 @@ def served(
                 [sys.executable, "-m", "deployments.serve", str(job.folder)],
                 stdout=output, stderr=output, cwd=TOP, env=os.environ | {"PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
-        with httpx.Client(base_url=prefect_server.api_url, timeout=30) as client:
+        with pages(prefect_server) as client:
             here = Served(job, client, process, log)
             try:
                 here.until(90, lambda: here.call("GET", "/deployments/name/watch/watch").status_code == 200)
