@@ -193,6 +193,7 @@ def _print(figures: Mapping[str, Any], place: Path) -> None:
             "concord reviews list",
             "concord explain customer WHAT   (a name, an e-mail address, crm/companies/ID)",
             "concord sync                    (nothing has changed: it writes nothing)",
+            "concord serve --login           (where the Prefect UI is, and what it asks for at its door)",
             "concord demo --stop",
         )
     else:
