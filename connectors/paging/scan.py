@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\],:]', re.DOTALL)
+_SCALAR = re.compile(rb'\s*("(?:[^"\\]|\\.)*+"|-?[0-9]+(?![0-9.eE]))', re.DOTALL)
 MAX_DEPTH = 64
 
 
@@ -52,3 +53,29 @@ def boundaries(body: bytes, path: Sequence[str]) -> tuple[list[tuple[int, int]],
                 break
             names.pop()
     raise NoBoundaries("the body ends inside the list" if opened >= 0 else "the list was not found")
+
+
+def members(record: bytes, paths: Sequence[Sequence[str]]) -> list[bytes]:
+    """The scalars at these paths of a damaged record, as they stand there; those that are not found are left out.
+
+    A record that cannot be read is still there: its id keeps a sweep from taking it for gone."""
+    wanted = [tuple(path) for path in paths]
+    found: dict[tuple[str | None, ...], bytes] = {}
+    names: list[str | None] = []
+    name: str | None = None
+    last_string = b""
+    for token in _TOKEN.finditer(record):
+        mark = token.group()
+        if mark[:1] == b'"':
+            last_string = mark
+        elif mark == b":":
+            name = last_string[1:-1].decode("utf-8", "replace")
+            place = (*names[1:], name)
+            if place in wanted and place not in found and (value := _SCALAR.match(record, token.end())):
+                found[place] = value[1]
+        elif mark in (b"{", b"["):
+            names.append(name)
+            name = None
+        elif mark in (b"}", b"]") and names:
+            names.pop()
+    return [found[path] for path in wanted if path in found]

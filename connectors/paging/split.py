@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from connectors.paging.heads import Getter, Places
-from connectors.paging.scan import NoBoundaries, boundaries
+from connectors.paging.scan import NoBoundaries, boundaries, members
 from connectors.paging.strict import (
     MAX_ID_CHARACTERS,
     RecordRefused,
@@ -24,6 +24,7 @@ from connectors.paging.strict import (
     leaf,
     mark_text,
     path_of,
+    plain_ids,
 )
 from connectors.protocol import RefusedRecord, SystemFault, Transient
 
@@ -130,10 +131,19 @@ class Splitter:
             try:
                 self._land(split, piece)
             except RecordRefused as refused:
-                split.refused.append(RefusedRecord(piece, refused.reason, refused.record_id))
+                known = refused.record_id or self._id_in_damage(piece)
+                split.refused.append(RefusedRecord(piece, refused.reason, known))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-                split.refused.append(RefusedRecord(piece, f"not JSON: {wrong}"))
+                split.refused.append(RefusedRecord(piece, f"not JSON: {wrong}", self._id_in_damage(piece)))
         return split
+
+    def _id_in_damage(self, piece: bytes) -> str | None:
+        """The id of a record that cannot be landed, where it has one that could be told."""
+        found = members(piece, self._keys)
+        parts = plain_ids(found) if len(found) == len(self._keys) else None
+        if parts is None:
+            return None
+        return parts[0] if len(parts) == 1 else _composed([[part] for part in parts])[0]
 
     def _land(self, split: Split, piece: bytes) -> None:
         """Add one record to the columns, or raise why not."""

@@ -5,7 +5,6 @@ RELIABILITY section 3, source records 1, 2, 4, 5, 6, 37, 38.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import msgspec
@@ -110,22 +109,19 @@ def check_json(record: bytes) -> None:
     try:
         members = _members.decode(record)
     except msgspec.ValidationError:
-        raise RecordRefused(f"expected an object, found {_kind(record)}", None) from None
+        raise RecordRefused(f"expected an object, found {_kind(record)}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-        raise RecordRefused(f"not JSON: {wrong}", _lenient_id(record)) from None
+        raise RecordRefused(f"not JSON: {wrong}") from None
     if not members:
         raise RecordRefused("expected an object with fields, found an empty one")
 
 
-def _lenient_id(record: bytes) -> str | None:
-    """The `id` of a record that is only almost JSON (NaN, Infinity), for the person who looks for it."""
+def plain_ids(raws: Sequence[bytes]) -> list[str] | None:
+    """The parts of an id as they stand in a damaged record; None where they could not be one."""
     try:
-        found = json.loads(record)
-    except (ValueError, RecursionError):
+        return [checked_id(id_text(raw, ""), "") for raw in raws]
+    except (RecordRefused, msgspec.DecodeError, UnicodeDecodeError):
         return None
-    value = found.get("id") if isinstance(found, dict) else None
-    text = str(value)[:MAX_ID_CHARACTERS] if isinstance(value, str | int) else ""
-    return text if text.strip() and text.isprintable() else None
 
 
 def _kind(raw: bytes) -> str:

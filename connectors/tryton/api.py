@@ -6,17 +6,22 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from connectors.http.client import Answer, HttpClient
-from connectors.protocol import ConnectorError, Misdeclared, Rejected, SystemFault, Transient
+from connectors.paging import Shape, Splitter
+from connectors.protocol import ConnectorError, Misdeclared, RefusedRecord, Rejected, SystemFault, Transient
 
 Domain = list[Any]
 _REFUSED = frozenset({400, 409})
 _GONE = frozenset({404})
+_SPLITTER = Splitter(Shape("", ("id",)))
+_RECORD = msgspec.json.Decoder(dict[str, Any], float_hook=lambda digits: msgspec.Raw(digits.encode()))
+"""Numbers keep the digits that were sent."""
 _KEY_ERROR = re.compile(rb"<p>&#39;([\w.]{1,63})&#39;</p>")
 """How Tryton's 500 page shows the KeyError of an unknown model or field."""
 
@@ -32,6 +37,15 @@ def moment(at: datetime) -> dict[str, Any]:
     return {"__class__": "datetime", **{part: getattr(at, part) for part in parts}}
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Records in order of their id, those that cannot be read, and the server's clock (its Date header)."""
+
+    records: list[dict[str, Any]]
+    refused: list[RefusedRecord]
+    date: str | None
+
+
 class Api:
     """One database of one server; `model` is Tryton's name of a kind of record (`party.party`)."""
 
@@ -42,14 +56,30 @@ class Api:
     def search(
         self, model: str, domain: Domain, fields: Sequence[str], *, limit: int, is_live_only: bool = False
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """Records in order of their id, and the server's clock (its Date header)."""
+        """Records in order of their id, and the server's clock (its Date header). SystemFault: one cannot be read."""
+        listed = self.listed(model, domain, fields, limit=limit, is_live_only=is_live_only)
+        if listed.refused:
+            raise SystemFault(f"a record cannot be read: {listed.refused[0].reason}", where=model)
+        return listed.records, listed.date
+
+    def listed(
+        self, model: str, domain: Domain, fields: Sequence[str], *, limit: int, is_live_only: bool = False
+    ) -> Listed:
+        """The same with the records set aside that cannot be read: one of them does not hide the others."""
         params = {"d": encoded(domain), "o": encoded([["id", "ASC"]]), "s": str(limit), "f": list(fields)}
         headers = {} if is_live_only else {"x-tryton-context": encoded({"active_test": False})}
         answer = self._read(f"rest/model/{model}", params, headers)
-        found = answer.json()
-        if not isinstance(found, list) or not all(isinstance(one, dict) and "id" in one for one in found):
-            raise SystemFault("expected a list of records", where=answer.where)
-        return found, answer.headers.get("date")
+        split = _SPLITTER.split(answer.json_body(), answer.where)
+        records: list[dict[str, Any]] = []
+        refused = list(split.refused)
+        for record_id, payload in zip(split.ids, split.payloads, strict=True):
+            try:
+                records.append(_RECORD.decode(payload))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+                refused.append(RefusedRecord(payload, f"not JSON: {wrong}", record_id))
+        if not all(isinstance(one["id"], int) for one in records):
+            raise SystemFault("expected records with numbers for ids", where=answer.where)
+        return Listed(records, refused, answer.headers.get("date"))
 
     def count(self, model: str, domain: Domain) -> int:
         """How many records the domain has, archived ones too."""

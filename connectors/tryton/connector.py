@@ -17,9 +17,11 @@ from connectors.protocol import (
     Misdeclared,
     Page,
     Receipt,
+    RefusedRecord,
     Rejected,
     SourceRecord,
     StreamFacts,
+    SystemFault,
     Write,
 )
 from connectors.tryton.api import Api, Domain, moment
@@ -92,18 +94,20 @@ class Tryton:
             domain: Domain = [["id", ">", after]]
             if not is_sweep:
                 domain.append(self._changed_since(str(mark), where))
-            found, date = self._api.search(MODEL, domain, FIELDS, limit=PAGE_SIZE + 1)
+            found = self._api.listed(MODEL, domain, FIELDS, limit=PAGE_SIZE + 1)
             if window is None:
-                window = Window.open(None if is_sweep else str(mark), date, where)
+                window = Window.open(None if is_sweep else str(mark), found.date, where)
                 started = str(mark) if is_sweep and mark else window.now.text()
-            rows = found[:PAGE_SIZE]
-            is_last = len(found) <= PAGE_SIZE
+            is_last = len(found.records) + len(found.refused) <= PAGE_SIZE
+            rows = found.records if is_last else found.records[: PAGE_SIZE - len(found.refused)]
+            if not rows and not is_last:
+                raise SystemFault(f"a whole page cannot be read: {found.refused[0].reason}", where=where)
             after = int(rows[-1]["id"]) if rows else after
             if is_last:
                 cursor: dict[str, Any] = {"changed": started}
             else:
                 cursor = {"after": after, "changed": started} if is_sweep else {"changed": mark}
-            yield _page([as_record(row) for row in rows], cursor, is_last)
+            yield _page([as_record(row) for row in rows], cursor, is_last, _until(found.refused, after, is_last))
             if is_last:
                 return
 
@@ -193,13 +197,19 @@ def _done(item: Write, held: Mapping[str, Any]) -> Receipt:
     return Receipt(item.ref, "done", record.id, record=record.payload)
 
 
-def _page(records: Sequence[SourceRecord], cursor: Cursor, is_last: bool) -> Page:
+def _until(refused: Sequence[RefusedRecord], after: int, is_last: bool) -> list[RefusedRecord]:
+    """The refused records of this page; those behind its last record come again with the next."""
+    return [r for r in refused if is_last or r.id is None or not r.id.isdigit() or int(r.id) <= after]
+
+
+def _page(records: Sequence[SourceRecord], cursor: Cursor, is_last: bool, refused: Sequence[RefusedRecord]) -> Page:
     return Page(
         ids=[record.id for record in records],
         payloads=[record.payload for record in records],
         changed=[record.changed for record in records],
         deleted=[record.deleted for record in records],
         cursor=cursor,
+        refused=list(refused),
         is_last=is_last,
     )
 
