@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -20,13 +20,15 @@ def open_hold(
     reason: str,
     writes: int,
     owner: str | None,
+    requested_by: str | None = None,
 ) -> int:
-    """Opens a hold over a set of writes; gives its id."""
+    """Opens a hold over a set of writes; gives its id. `requested_by`: who asked for these writes in person, and so
+    cannot be the one who lets them go (RELIABILITY P23)."""
     found = conn.execute(
         text(
-            "insert into ops.hold (kind, integration, entity, system, stream, op, reason, writes, owner, state, due_at)"
-            " values (:kind, :integration, :entity, :system, :stream, :op, :reason, :writes, :owner, 'open',"
-            " now() + interval '3 days') returning id"
+            "insert into ops.hold (kind, integration, entity, system, stream, op, reason, writes, owner, requested_by,"
+            " state, due_at) values (:kind, :integration, :entity, :system, :stream, :op, :reason, :writes, :owner,"
+            " :requested_by, 'open', now() + interval '3 days') returning id"
         ),
         {
             "kind": kind,
@@ -38,6 +40,7 @@ def open_hold(
             "reason": reason,
             "writes": writes,
             "owner": owner,
+            "requested_by": requested_by,
         },
     )
     return int(found.scalar_one())
@@ -47,6 +50,15 @@ def one(conn: Connection, hold_id: int) -> Mapping[str, Any] | None:
     """A hold, or None."""
     row = conn.execute(text("select * from ops.hold where id = :id"), {"id": hold_id}).mappings().one_or_none()
     return dict(row) if row else None
+
+
+def open_of(conn: Connection, integrations: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The open holds of these integrations, the oldest first."""
+    found = conn.execute(
+        text("select * from ops.hold where state = 'open' and integration = any(:names) order by id"),
+        {"names": list(integrations)},
+    ).mappings()
+    return [dict(r) for r in found]
 
 
 def writes_of(conn: Connection, hold_id: int) -> list[Mapping[str, Any]]:

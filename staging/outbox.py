@@ -122,11 +122,13 @@ class PlannedSet:
     blanked_released: int
     linked: int
     money: tuple[Mapping[str, Any], ...]
+    sync_id: int | None = None
+    """Only the writes that this sync planned; None: whoever planned them."""
 
 
-def planned_sets(conn: Connection, integrations: Sequence[str]) -> list[PlannedSet]:
+def planned_sets(conn: Connection, integrations: Sequence[str], sync_id: int | None = None) -> list[PlannedSet]:
     """The sets that `release` decides on, counted with the last 24 hours' releases."""
-    found = conn.execute(_PLANNED_SETS, {"names": list(integrations)}).mappings()
+    found = conn.execute(_PLANNED_SETS, {"names": list(integrations), "sync": sync_id}).mappings()
     return [
         PlannedSet(
             integration=r["integration"],
@@ -140,6 +142,7 @@ def planned_sets(conn: Connection, integrations: Sequence[str]) -> list[PlannedS
             blanked_released=int(r["blanked_released"]),
             linked=int(r["linked"]),
             money=tuple(r["money"]),
+            sync_id=sync_id,
         )
         for r in found
     ]
@@ -152,7 +155,8 @@ _PLANNED_SETS = text(
     with planned as (
         select integration, entity, system, stream, op, count(*) as planned, sum(blanked) as blanked,
                coalesce(json_agg(money) filter (where money is not null), '[]'::json) as money
-        from ops.outbox where state = 'planned' and integration = any(:names) group by 1, 2, 3, 4, 5
+        from ops.outbox where state = 'planned' and integration = any(:names)
+          and (cast(:sync as bigint) is null or sync_id = :sync) group by 1, 2, 3, 4, 5
     ), released as (
         select entity, system, stream, op, count(*) as released, sum(blanked) as blanked_released
         from ops.outbox
@@ -174,7 +178,7 @@ _PLANNED_SETS = text(
 )
 
 
-_SET = "state = 'planned' and integration = :integration and entity = :entity and system = :system and stream = :stream and op = :op"  # noqa: E501
+_SET = "state = 'planned' and integration = :integration and entity = :entity and system = :system and stream = :stream and op = :op and (cast(:sync as bigint) is null or sync_id = :sync)"  # noqa: E501
 
 
 def release_set(conn: Connection, which: PlannedSet, hold_seconds: int) -> dict[str, int]:
@@ -202,8 +206,9 @@ def hold_set(conn: Connection, which: PlannedSet, hold_id: int) -> int:
     return int(found.rowcount)
 
 
-def _names(which: PlannedSet) -> dict[str, str]:
+def _names(which: PlannedSet) -> dict[str, str | int | None]:
     return {
+        "sync": which.sync_id,
         "integration": which.integration,
         "entity": which.entity,
         "system": which.system,
@@ -223,19 +228,20 @@ class Asking:
     """Whether their reasons begin with the words that set them apart."""
 
 
-def asking_sets(conn: Connection, integrations: Sequence[str], apart: str) -> list[Asking]:
+def asking_sets(conn: Connection, integrations: Sequence[str], apart: str, sync_id: int | None = None) -> list[Asking]:
     """Planned writes that carry a reason to ask a person, those whose reason begins with `apart` by themselves."""
     found = conn.execute(
         text(
             "select integration, entity, system, stream, op, starts_with(reason, :apart) as is_apart, count(*) as n,"
             " min(reason) as why from ops.outbox where state = 'planned' and reason is not null"
-            " and integration = any(:names) group by 1, 2, 3, 4, 5, 6 order by 1, 3, 4, 5, 6"
+            " and integration = any(:names) and (cast(:sync as bigint) is null or sync_id = :sync)"
+            " group by 1, 2, 3, 4, 5, 6 order by 1, 3, 4, 5, 6"
         ),
-        {"names": list(integrations), "apart": apart},
+        {"names": list(integrations), "apart": apart, "sync": sync_id},
     )
     return [
         Asking(
-            PlannedSet(r.integration, r.entity, r.system, r.stream, r.op, r.n, 0, 0, 0, 0, ()),
+            PlannedSet(r.integration, r.entity, r.system, r.stream, r.op, r.n, 0, 0, 0, 0, (), sync_id),
             int(r.n),
             str(r.why),
             bool(r.is_apart),

@@ -6,13 +6,18 @@ verdict comes from its own count, because nobody else can see the candidates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from canonical import brake, keys
+import orjson
+
+from canonical import brake, plans
+from canonical.plans import PlannedWrite
 from staging import outbox
+from staging import plans as saved
 from staging.engine import Connection
+from tasks.gather import Way, ways
 from tasks.plan import note_declarations, plan_leftovers
 from tasks.release import count_of, money_held
 from tasks.resolve import resolve
@@ -22,27 +27,6 @@ from tasks.world import World
 
 NAMES = ("name", "number", "sku", "reference", "last_name", "email")
 """Fields by which a person recognises a record, the best first."""
-
-
-@dataclass(frozen=True)
-class PlannedWrite:
-    """One write that a sync would make."""
-
-    integration: str
-    entity: str
-    canonical_id: str
-    label: str
-    system: str
-    stream: str
-    op: str
-    source_id: str | None
-    because: str
-    hold: str | None
-    """Why a person would have to agree first; None: nobody."""
-    waits_for: list[dict[str, str]]
-    changes: list[dict[str, Any]]
-    """field, old, new, authority: the system of record of the value."""
-    write_hash: str
 
 
 @dataclass(frozen=True)
@@ -60,7 +44,7 @@ class PlannedTarget:
 
 @dataclass
 class Listing:
-    """A whole plan."""
+    """A whole plan: everything that is not sent yet, what was planned earlier and waits or is held included."""
 
     integrations: tuple[str, ...]
     targets: list[PlannedTarget] = field(default_factory=list)
@@ -72,7 +56,7 @@ class Listing:
     """One hash over all writes: two plans with the same digest say the same."""
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {"writes": [w.as_dict() for w in self.writes]}
 
 
 def rehearse(
@@ -80,48 +64,68 @@ def rehearse(
 ) -> Listing:
     """What `sync` of an integration (or `all`) would write now. `read` False: from what is landed already."""
     integrations = chosen(world, name)
-    entities = entities_of(world, integrations)
-    streams = world.streams_for(entities)
     listing = Listing(integrations)
     if read:
-        results = (steps or PlainSteps(world, None)).extract(streams, mode, None)
-        listing.trouble += [r for r in results if isinstance(r, Trouble)]
+        listing.trouble += read_streams(world, integrations, steps or PlainSteps(world, None), mode)
     with world.rehearsal() as conn:
-        note_declarations(world, integrations)
-        for system, stream in streams:
-            staged = stage(world, system, stream, sync_id=None, docs_dir=None)
-            if staged.stopped:
-                listing.trouble.append(Trouble(system, stream, "validate", "GateStopped", staged.stopped))
-        for entity in entities:
-            done = resolve(world, entity, sync_id=None, integrations=integrations)
-            listing.golden_versions += done.versions
-            listing.reviews += done.asked
-        plan_leftovers(world, integrations, sync_id=None)
-        listing.targets = _targets(world, conn, integrations)
-        listing.writes = [_write(row) for row in outbox.unsent(conn, integrations, NAMES, _columns(world))]
-    listing.digest = keys.set_hash(w.write_hash for w in listing.writes)
+        work_out(world, conn, listing, sync_id=None)
     return listing
 
 
-def _columns(world: World) -> dict[str, set[str]]:
-    return {e.name: set(e.columns) for e in world.landscape.model.entities}
+def read_streams(world: World, integrations: Sequence[str], steps: Steps, mode: Mode) -> list[Trouble]:
+    """Reads and lands all that these integrations need; gives what could not be read."""
+    streams = world.streams_for(entities_of(world, integrations))
+    return [r for r in steps.extract(streams, mode, None) if isinstance(r, Trouble)]
 
 
-def _targets(world: World, conn: Connection, integrations: Sequence[str]) -> list[PlannedTarget]:
+def work_out(world: World, conn: Connection, listing: Listing, *, sync_id: int | None) -> None:
+    """Fills a listing from what is landed, inside one transaction of the world (a rehearsal, or one that is kept)."""
+    integrations = listing.integrations
+    entities = entities_of(world, integrations)
+    note_declarations(world, integrations)
+    for system, stream in world.streams_for(entities):
+        staged = stage(world, system, stream, sync_id=sync_id, docs_dir=None)
+        if staged.stopped:
+            listing.trouble.append(Trouble(system, stream, "validate", "GateStopped", staged.stopped))
+    for entity in entities:
+        done = resolve(world, entity, sync_id=sync_id, integrations=integrations)
+        listing.golden_versions += done.versions
+        listing.reviews += done.asked
+    plan_leftovers(world, integrations, sync_id=sync_id)
+    known = {(w.integration.name, w.target.system, w.target.stream): w for w in ways(world, integrations)}
+    listing.targets = _targets(world, conn, known, integrations)
+    columns = {e.name: set(e.columns) for e in world.landscape.model.entities}
+    listing.writes = [_write(row, known) for row in outbox.unsent(conn, integrations, NAMES, columns)]
+    listing.digest = plans.digest(listing.writes)
+
+
+Ways = Mapping[tuple[str, str, str], Way]
+
+
+def _targets(world: World, conn: Connection, known: Ways, integrations: Sequence[str]) -> list[PlannedTarget]:
     found = []
     for which in outbox.planned_sets(conn, integrations):
+        way = known.get((which.integration, which.system, which.stream))
         verdict = brake.judge(
             count_of(which, money_held(conn, world, which)), world.landscape.integrations[which.integration].brake
         )
-        found.append(
-            PlannedTarget(
-                which.integration, which.system, which.stream, which.op, which.planned, verdict.action, verdict.because
-            )
-        )
+        word, because = verdict.action, verdict.because
+        said = f"{word}: {because}" if word == "hold" else because
+        if way is not None and way.target.mode == "observe":
+            found.append(_target(which, "observe", f"nothing is sent before it goes live; then {said}"))
+        elif way is not None and way.is_paused:
+            found.append(_target(which, "paused", f"nothing is sent before it is resumed; then {said}"))
+        else:
+            found.append(_target(which, word, because))
     return found
 
 
-def _write(row: dict[str, Any]) -> PlannedWrite:
+def _target(which: outbox.PlannedSet, verdict: str, because: str) -> PlannedTarget:
+    return PlannedTarget(which.integration, which.system, which.stream, which.op, which.planned, verdict, because)
+
+
+def _write(row: dict[str, Any], known: Ways) -> PlannedWrite:
+    way = known.get((row["integration"], row["system"], row["stream"]))
     return PlannedWrite(
         integration=row["integration"],
         entity=row["entity"],
@@ -136,4 +140,40 @@ def _write(row: dict[str, Any]) -> PlannedWrite:
         waits_for=row["refs"] or [],
         changes=row["before"] or [],
         write_hash=row["write_hash"],
+        payload=row["payload"],
+        mode=way.target.mode if way is not None else "write",
     )
+
+
+# ------------------------------------------------------------------------------------------------------- saved plans
+
+
+def save(world: World, name: str, listing: Listing, *, mode: Mode, by: str) -> int:
+    """Keeps a plan as it was shown; gives its id. A plan with trouble is not whole and must not be kept."""
+    with world.transaction() as conn:
+        return saved.save(
+            conn,
+            name=name,
+            mode=mode,
+            declaration=world.landscape.digest,
+            digest=listing.digest,
+            golden_versions=listing.golden_versions,
+            reviews=listing.reviews,
+            targets=[asdict(t) for t in listing.targets],
+            writes=[_kept(w) for w in listing.writes],
+            made_by=by,
+        )
+
+
+def _kept(write: PlannedWrite) -> dict[str, Any]:
+    row = asdict(write) | {"fingerprint": write.fingerprint}
+    return row | {name: orjson.dumps(row[name]).decode() for name in ("changes", "waits_for")}
+
+
+def writes_of(conn: Connection, plan_id: int) -> list[PlannedWrite]:
+    """The writes of a saved plan, as they were shown."""
+    return _restored(saved.writes_of(conn, plan_id))
+
+
+def _restored(rows: Iterable[Mapping[str, Any]]) -> list[PlannedWrite]:
+    return [PlannedWrite(**{k: v for k, v in row.items() if k != "fingerprint"}) for row in rows]

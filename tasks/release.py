@@ -9,7 +9,7 @@ from decimal import Decimal
 from canonical import brake
 from canonical.landscape import Integration
 from canonical.planning import CURRENCY_CHANGES
-from staging import holds, landing, locks, outbox, queues, shadow
+from staging import holds, landing, locks, outbox, pauses, queues, shadow
 from staging.crash import crash_point
 from staging.engine import Connection
 from tasks.world import World
@@ -27,22 +27,26 @@ class Released:
     held: int = 0
 
 
-def release(world: World, integrations: Sequence[str]) -> Released:
-    """Decides on everything planned for these integrations, in one transaction a set."""
+def release(
+    world: World, integrations: Sequence[str], *, sync_id: int | None = None, requested_by: str | None = None
+) -> Released:
+    """Decides on everything planned for these integrations (`sync_id`: only on what that sync planned), in one
+    transaction. `requested_by`: who asked for these writes in person; holds remember it."""
     done = Released()
     with world.transaction() as conn:
         locks.gate(conn, "release")
         holds.close_empty(conn)
+        pauses.close_over(conn)
         queues.report_overdue_waits(conn, WAIT_HOURS)
-        for asking in outbox.asking_sets(conn, integrations, CURRENCY_CHANGES):
-            _hold_what_asks(conn, world, asking, done)
-        for which in outbox.planned_sets(conn, integrations):
+        for asking in outbox.asking_sets(conn, integrations, CURRENCY_CHANGES, sync_id):
+            _hold_what_asks(conn, world, asking, done, requested_by)
+        for which in outbox.planned_sets(conn, integrations, sync_id):
             if which.op == "create" and _is_blind(conn, world, which):
                 continue
             integration = world.landscape.integrations[which.integration]
             verdict = brake.judge(count_of(which, money_held(conn, world, which)), integration.brake)
             if verdict.action == "hold":
-                hold_id = _open(conn, world, integration, which, "brake", verdict.because, which.planned)
+                hold_id = _open(conn, world, integration, which, "brake", verdict.because, which.planned, requested_by)
                 done.held += outbox.hold_set(conn, which, hold_id)
                 continue
             tally = outbox.release_set(conn, which, integration.hold_seconds)
@@ -59,12 +63,14 @@ def _is_blind(conn: Connection, world: World, which: outbox.PlannedSet) -> bool:
     return makes and landing.blind_spot(conn, which.entity, which.system, which.stream) is not None
 
 
-def _hold_what_asks(conn: Connection, world: World, asking: outbox.Asking, done: Released) -> None:
+def _hold_what_asks(
+    conn: Connection, world: World, asking: outbox.Asking, done: Released, requested_by: str | None
+) -> None:
     which = asking.which
     integration = world.landscape.integrations[which.integration]
     target = next(t for t in integration.to if (t.system, t.stream) == (which.system, which.stream))
     kind = "currency" if asking.is_apart else "mode" if target.mode == "ask" else "ask_when"
-    hold_id = _open(conn, world, integration, which, kind, asking.why, asking.writes)
+    hold_id = _open(conn, world, integration, which, kind, asking.why, asking.writes, requested_by)
     done.held += outbox.hold_asking(conn, asking, hold_id, CURRENCY_CHANGES)
 
 
@@ -76,6 +82,7 @@ def _open(
     kind: str,
     reason: str,
     writes: int,
+    requested_by: str | None,
 ) -> int:
     return holds.open_hold(
         conn,
@@ -88,6 +95,7 @@ def _open(
         reason=reason,
         writes=writes,
         owner=world.contact(integration.owner),
+        requested_by=requested_by,
     )
 
 
