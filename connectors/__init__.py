@@ -5,4 +5,5 @@ registry.py   which kinds there are: a folder with `build(context)` and `default
 http/         one request, one outcome: deadlines, byte caps, allowlists, rates
 paging/       bodies into raw records, walks from page to page
 auth.py       credentials
+oauth.py      credentials that end and are renewed; tokens.py says where they are kept
 """

@@ -1,18 +1,17 @@
 """How a system is shown who we are: credentials as headers (or, named `?name`, as query parameters).
 
 Secrets are read anew for each request, so a rotation needs no restart; none is ever logged or put into an error.
+Tokens that end and are renewed are connectors.oauth's.
 """
 
 from __future__ import annotations
 
 import base64
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from connectors.protocol import AuthFailed, Misdeclared, Secret
+from connectors.protocol import Misdeclared, Secret
 
 Credentials = Mapping[str, str]
 
@@ -20,16 +19,27 @@ Credentials = Mapping[str, str]
 class Auth(Protocol):
     """Credentials for a request, and newer ones after a 401."""
 
+    @property
+    def advice(self) -> str:
+        """What a person can do when the system does not let us in."""
+        ...
+
     def credentials(self) -> Credentials: ...
 
     def renewed(self, refused: Credentials) -> Credentials | None:
         """Credentials that differ from the refused ones, or None: then a person must act."""
         ...
 
+    def close(self) -> None: ...
 
-def reveal(secret: Secret | str, what: str) -> str:
-    """A secret's text, without the line end that files have. Misdeclared if it is empty or cannot stand in a header."""
-    text = (secret.get() if isinstance(secret, Secret) else str(secret)).strip()
+
+def reveal(secret: Secret | str, what: str, *, is_anew: bool = False) -> str:
+    """A secret's text, without the line end that files have; `is_anew`: past any cache. Misdeclared if it is empty or
+    cannot stand in a header."""
+    if isinstance(secret, Secret):
+        text = (secret.get_anew() if is_anew else secret.get()).strip()
+    else:
+        text = str(secret).strip()
     if not text:
         raise Misdeclared(f"{what}: expected a secret, found an empty one")
     if any(ord(char) < 32 or ord(char) == 127 for char in text):
@@ -40,18 +50,28 @@ def reveal(secret: Secret | str, what: str) -> str:
 class _Static:
     """Credentials that change only when somebody rotates the secret."""
 
+    @property
+    def advice(self) -> str:
+        return "put valid credentials, with the rights that are needed, where the landscape says they are kept"
+
     def credentials(self) -> Credentials:
-        raise NotImplementedError
+        return self._shown(is_anew=False)
 
     def renewed(self, refused: Credentials) -> Credentials | None:
-        now = self.credentials()
+        now = self._shown(is_anew=True)
         return now if now != refused else None
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _shown(self, *, is_anew: bool) -> Credentials:
+        raise NotImplementedError
 
 
 class NoAuth(_Static):
     """A system that asks for nothing."""
 
-    def credentials(self) -> Credentials:
+    def _shown(self, *, is_anew: bool) -> Credentials:
         return {}
 
 
@@ -61,8 +81,8 @@ class Bearer(_Static):
 
     token: Secret | str = field(repr=False)
 
-    def credentials(self) -> Credentials:
-        return {"authorization": f"Bearer {reveal(self.token, 'token')}"}
+    def _shown(self, *, is_anew: bool) -> Credentials:
+        return {"authorization": f"Bearer {reveal(self.token, 'token', is_anew=is_anew)}"}
 
 
 @dataclass(frozen=True)
@@ -72,8 +92,9 @@ class Basic(_Static):
     user: Secret | str = field(repr=False)
     password: Secret | str = field(repr=False)
 
-    def credentials(self) -> Credentials:
-        pair = f"{reveal(self.user, 'user')}:{reveal(self.password, 'password')}"
+    def _shown(self, *, is_anew: bool) -> Credentials:
+        user = reveal(self.user, "user", is_anew=is_anew)
+        pair = f"{user}:{reveal(self.password, 'password', is_anew=is_anew)}"
         return {"authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
 
 
@@ -85,39 +106,6 @@ class ApiKey(_Static):
     key: Secret | str = field(repr=False)
     prefix: str = ""
 
-    def credentials(self) -> Credentials:
+    def _shown(self, *, is_anew: bool) -> Credentials:
         name = self.name if self.name.startswith("?") else self.name.lower()
-        return {name: self.prefix + reveal(self.key, self.name)}
-
-
-class ClientCredentials:
-    """OAuth 2 client credentials (RFC 6749, 4.4): one thread fetches it, early, at 80 % of its life."""
-
-    def __init__(self, fetch: Callable[[], Mapping[str, Any]], *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`fetch` asks the token endpoint and returns its answer (`access_token`, `expires_in`)."""
-        self._fetch = fetch
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._token: str | None = None
-        self._renew_at = 0.0
-
-    def credentials(self) -> Credentials:
-        with self._lock:
-            if self._token is None or self._clock() >= self._renew_at:
-                self._refresh()
-            return {"authorization": f"Bearer {self._token}"}
-
-    def renewed(self, refused: Credentials) -> Credentials | None:
-        with self._lock:
-            if refused.get("authorization") == f"Bearer {self._token}":
-                self._refresh()
-            return {"authorization": f"Bearer {self._token}"}
-
-    def _refresh(self) -> None:
-        answer = self._fetch()
-        token = answer.get("access_token")
-        if not isinstance(token, str) or not token:
-            raise AuthFailed("the token endpoint gave no access_token")
-        life = answer.get("expires_in")
-        seconds = float(life) if isinstance(life, int | float | str) and str(life).isdigit() else 300.0
-        self._token, self._renew_at = token, self._clock() + 0.8 * seconds
+        return {name: self.prefix + reveal(self.key, self.name, is_anew=is_anew)}

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from connectors.tokens import TokenStore
+
 WriteClass = Literal["A", "B", "C"]
 """A: idempotency key or upsert by external id. B: findable by a marker or natural key. C: neither (RELIABILITY P5)."""
 
@@ -222,16 +224,26 @@ class Context:
     """name → canonical.landscape.Stream"""
     network: Literal["public", "private", "loopback"] = "public"
     timezone: str = "UTC"
+    tokens: TokenStore | None = None
+    """Where tokens of OAuth 2 are kept for all workers; None: in this process alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A secret that does not print itself; `get()` reads it anew, so rotation needs no restart."""
+    """A secret that does not print itself; `get()` reads it anew, so rotation needs no restart.
+
+    `read_anew` stands in for `read` where that may give what it gave a moment ago: it is asked after a refusal."""
 
     read: Any = field(repr=False)
+    read_anew: Any = field(default=None, repr=False)
 
     def get(self) -> str:
         value: str = self.read()
+        return value
+
+    def get_anew(self) -> str:
+        """The secret as it is kept now, past any cache."""
+        value: str = (self.read_anew or self.read)()
         return value
 
     def __str__(self) -> str:

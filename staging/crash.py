@@ -25,6 +25,9 @@ POINTS: Final = {
     "deliver.sent": "the target has answered, nothing of it is stored",
     "deliver.settling": "receipts, links and shadows are stored, not committed",
     "deliver.settled": "receipts, links and shadows are committed",
+    "token.asked": "the renewal of a token is noted and committed, not sent",
+    "token.given": "a system has put a new token in place of the old, nothing of it is stored",
+    "token.stored": "a new token is committed, not used yet",
 }
 """Point → what is true at it."""
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from canonical.declarations.connectors import ConnectorDefaults, read_defaults
 from canonical.declarations.landscape import read_landscape
+from canonical.declarations.oauth import OAuth2
 from canonical.landscape import Landscape, SecretRef
 from canonical.problems import Problem, Refused
 from connectors import registry
@@ -17,6 +21,11 @@ from connectors.protocol import Misdeclared, Secret
 
 DEFAULT_FOLDER = Path("deployments/demo")
 MAX_FILES = 2_000
+BLOCK_SECONDS = 30.0
+"""How long a Prefect block's value is used before the block is loaded again: loading is a request of its own. After a
+refusal it is loaded at once."""
+_blocks: dict[str, tuple[str, float]] = {}
+_blocks_lock = threading.Lock()
 
 
 def folder_of(named: str | Path | None = None) -> Path:
@@ -49,7 +58,10 @@ def resolved(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _resolve(value: Any, where: str) -> Any:
     if isinstance(value, SecretRef):
-        return Secret(lambda: read_secret(value, where))
+        return Secret(lambda: read_secret(value, where), lambda: read_secret(value, where, is_anew=True))
+    if isinstance(value, OAuth2):
+        ours = {name: _resolve(getattr(value, name), f"{where}.{name}") for name in ("client_id", "client_secret")}
+        return replace(value, **ours)
     if isinstance(value, Mapping):
         return {k: _resolve(v, f"{where}.{k}") for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -57,8 +69,9 @@ def _resolve(value: Any, where: str) -> Any:
     return value
 
 
-def read_secret(ref: SecretRef, where: str) -> str:
-    """The secret itself. Raises Misdeclared naming its place, never its value."""
+def read_secret(ref: SecretRef, where: str, *, is_anew: bool = False) -> str:
+    """The secret itself; `is_anew`: past the little cache that blocks have. Raises Misdeclared naming its place,
+    never its value."""
     if ref.kind == "env":
         found = os.environ.get(ref.name)
         if not found:
@@ -69,10 +82,21 @@ def read_secret(ref: SecretRef, where: str) -> str:
             return Path(ref.name).read_text(encoding="utf-8").strip()
         except OSError as error:
             raise Misdeclared(f"expected a secret in the file {ref.name}: {error.strerror}", where=where) from None
-    return _from_block(ref.name, where)
+        except UnicodeDecodeError:
+            raise Misdeclared(f"expected a secret as text in the file {ref.name}", where=where) from None
+    return _from_block(ref.name, where, is_anew)
 
 
-def _from_block(name: str, where: str) -> str:
+def _from_block(name: str, where: str, is_anew: bool) -> str:
+    with _blocks_lock:
+        value, until = _blocks.get(name, ("", 0.0))
+        if is_anew or time.monotonic() >= until:
+            value = _loaded_block(name, where)
+            _blocks[name] = value, time.monotonic() + BLOCK_SECONDS
+        return value
+
+
+def _loaded_block(name: str, where: str) -> str:
     from prefect.blocks.system import Secret as SecretBlock  # Prefect is only loaded by those who keep secrets in it
 
     try:

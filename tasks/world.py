@@ -27,6 +27,7 @@ from staging import golden
 from staging.engine import Connection, Engine, transaction
 from staging.engine import engine as app_engine
 from staging.reference_checks import reference_checks
+from staging.tokens import Tokens
 from tasks import landscape as reading
 
 if TYPE_CHECKING:
@@ -115,15 +116,21 @@ class World:
         with self._lock:
             if system not in self._connectors:
                 declared = self.landscape.systems[system]
-                context = Context(
-                    system=system,
-                    settings=reading.resolved(declared.settings, f"systems.{system}"),
-                    streams=declared.streams,
-                    network=declared.network,
-                    timezone=declared.timezone or self.landscape.timezone,
-                )
-                self._connectors[system] = registry.build(declared.engine or declared.connector, context)
+                kind = declared.engine or declared.connector
+                self._connectors[system] = registry.build(kind, self.context(system))
             return self._connectors[system]
+
+    def context(self, system: str, *, authorised_by: str | None = None) -> Context:
+        """What the system's connector is built from. `authorised_by`: who is letting Concord in right now."""
+        declared = self.landscape.systems[system]
+        return Context(
+            system=system,
+            settings=reading.resolved(declared.settings, f"systems.{system}"),
+            streams=declared.streams,
+            network=declared.network,
+            timezone=declared.timezone or self.landscape.timezone,
+            tokens=Tokens(self.engine, system, by=authorised_by),
+        )
 
     def source(self, system: str) -> Source:
         """The system's connector as something to read from."""

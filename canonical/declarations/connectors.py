@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from canonical.declarations.oauth import read_oauth2
 from canonical.declarations.secrets import ASK_FOR_REFERENCE
 from canonical.declarations.shapes import Notes, Section, nearest, one_of, secret_ref, with_secret_refs
 from canonical.declarations.streams import read_stream
@@ -29,7 +30,7 @@ from canonical.landscape import Stream
 from canonical.problems import Refused
 
 SettingType = Literal[
-    "text", "url", "database_url", "integer", "number", "boolean", "duration", "list", "mapping", "any"
+    "text", "url", "database_url", "integer", "number", "boolean", "duration", "list", "mapping", "oauth2", "any"
 ]
 STREAM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}\Z")
 """No dot: a sheet writes STREAM.FIELD."""
@@ -104,6 +105,11 @@ def read_settings(section: Section, schema: Mapping[str, Mapping[str, Any]], net
     """A system's settings by its connector's schema. Relative paths and secrets stay as they are declared."""
     settings: dict[str, Any] = {}
     for name, setting in schema.items():
+        if setting.get("type") == "oauth2":
+            inner = section.section(name, required=bool(setting.get("required")))
+            if inner is not None:
+                settings[name] = read_oauth2(inner, setting.get("default") or {}, network)
+            continue
         node = section.get(name, required=bool(setting.get("required")) and "default" not in setting)
         if node is None:
             if "default" in setting:
@@ -118,7 +124,16 @@ def read_settings(section: Section, schema: Mapping[str, Mapping[str, Any]], net
             settings[name] = ref
         else:
             settings[name] = _typed(section, name, str(setting.get("type", "text")), network)
+    _one_way_in(section, schema)
     return settings
+
+
+def _one_way_in(section: Section, schema: Mapping[str, Mapping[str, Any]]) -> None:
+    """Where a connector takes a token or OAuth 2, a system says which."""
+    ways = [name for name in ("token", "oauth2") if name in schema]
+    given = [name for name in ways if section.has(name)]
+    if len(ways) == 2 and len(given) != 1:
+        section.wrong(given[0] if given else "token", "either token: or oauth2:", "both" if given else "neither")
 
 
 def _typed(section: Section, name: str, kind: str, network: Network) -> Any:

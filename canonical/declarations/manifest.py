@@ -7,6 +7,7 @@ URL-quoted. JSON paths are dotted (`meta.next.after`); an empty one means the an
     auth: {kind: bearer, from: token}              # settings.token holds the secret
     # auth: {kind: basic, user: user, from: password}
     # auth: {kind: api_key, header: X-Api-Key, from: key}      (or query: api_key)
+    # auth: {kind: oauth2, authorize_url: …, token_url: …, scopes: […]}    the system's `oauth2:` adds who we are there
     headers: {Accept: application/json}
     check: /v1/me                                  # a cheap authenticated GET
     limits: [{requests: 100, seconds: 10}]
@@ -47,12 +48,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from canonical.declarations.shapes import Notes, Section
+from canonical.declarations.oauth import read_shipped
+from canonical.declarations.shapes import Notes, Section, one_of
 from canonical.declarations.streams import read_stream
 from canonical.declarations.yaml import Node
 from canonical.landscape import Stream
 
-AuthKind = Literal["none", "bearer", "basic", "api_key"]
+AuthKind = Literal["none", "bearer", "basic", "api_key", "oauth2"]
 PagingKind = Literal["none", "page", "offset", "cursor", "link", "keyset"]
 SinceFormat = Literal["iso", "date", "epoch", "epoch_ms", "http_date"]
 BodyShape = Literal["single", "array", "wrapped"]
@@ -74,6 +76,8 @@ class Auth:
     """For api_key: the query parameter that carries it instead of the header."""
     prefix: str = ""
     """For api_key: what stands before the secret in the header (`Token `)."""
+    oauth2: Mapping[str, Any] = field(default_factory=dict)
+    """For oauth2: what every system of this kind has in common (URLs, scopes); see canonical.declarations.oauth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,9 @@ class Manifest:
     def settings(self) -> dict[str, dict[str, Any]]:
         """The settings that a system of this kind must or may declare."""
         wanted: dict[str, dict[str, Any]] = {"url": {"required": True, "type": "url", "secret": False}}
-        if self.auth.kind != "none":
+        if self.auth.kind == "oauth2":
+            wanted["oauth2"] = {"required": True, "type": "oauth2", "default": self.auth.oauth2}
+        elif self.auth.kind != "none":
             wanted[self.auth.secret] = {"required": True, "type": "text", "secret": True}
         if self.auth.user:
             wanted[self.auth.user] = {"required": True, "type": "text", "secret": False}
@@ -227,7 +233,7 @@ def _auth(top: Section) -> Auth:
     section = top.section("auth")
     if section is None:
         return Auth()
-    kinds: tuple[AuthKind, ...] = ("none", "bearer", "basic", "api_key")
+    kinds: tuple[AuthKind, ...] = ("none", "bearer", "basic", "api_key", "oauth2")
     # A misspelled kind is taken for the usual one, so that the system's token is not refused on top of it.
     fallback: AuthKind = "bearer" if section.has("kind") else "none"
     kind = section.choice("kind", kinds, fallback)
@@ -239,9 +245,10 @@ def _auth(top: Section) -> Auth:
         header=section.text("header", pattern=_HEADER) or ("X-Api-Key" if kind == "api_key" else "Authorization"),
         query=section.text("query"),
         prefix=section.text("prefix") or "",
+        oauth2=read_shipped(section) if kind == "oauth2" else {},
     )
     if not section.has("kind"):
-        section.wrong("kind", "one of none, bearer, basic, api_key", "nothing")
+        section.wrong("kind", one_of(kinds), "nothing")
     section.done()
     return auth
 

@@ -19,7 +19,7 @@ from connectors.http.allow import Network, base_url, origin
 from connectors.http.body import BodyRefused, read_body
 from connectors.http.outcome import Effect
 from connectors.http.rate import RateGate
-from connectors.protocol import ConnectorError, Limits, Misdeclared, RateLimited, SystemFault, Transient
+from connectors.protocol import AuthFailed, ConnectorError, Limits, Misdeclared, RateLimited, SystemFault, Transient
 
 log = logging.getLogger("concord.http")
 
@@ -109,6 +109,7 @@ class HttpClient:
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+        self._auth.close()
 
     def get(
         self,
@@ -138,7 +139,8 @@ class HttpClient:
         """One request. `effect` says whether it may change the system (a search by POST is a read). `where` names
         the request in errors and logs instead of its path, which may be a secret itself.
 
-        Raises the classes of connectors.protocol; 401 is tried once more if the secret has changed meanwhile.
+        Raises the classes of connectors.protocol; after a 401 it is tried once more with a secret that has changed
+        meanwhile, or with a renewed token.
         """
         url = self._url(path, params)
         where = where or f"{self.system} {method} {url.path}"
@@ -151,16 +153,26 @@ class HttpClient:
         request = _Request(method, url, extra, body, effect, where, seconds)
         answer = self._follow(request, credentials)
         self._heed(answer)
-        if answer.status == 401 and (fresh := self._auth.renewed(credentials)) is not None:
+        if answer.status == 401 and 401 not in accept and (fresh := self._auth.renewed(credentials)) is not None:
+            credentials = fresh
             answer = self._follow(request, fresh)
         if answer.status in accept:
             return answer
-        error = outcome.of_status(answer.status, answer.headers, answer.body, effect, where)
-        if error is None:
+        if 200 <= answer.status < 300:
             return answer
+        raise self._error(answer, effect, where, credentials)
+
+    def _error(self, answer: Answer, effect: Effect, where: str, credentials: Mapping[str, str]) -> ConnectorError:
+        """What a status stands for, without the credentials that the system may have repeated in its answer."""
+        body = outcome.masked(answer.body, credentials.values())
+        error = outcome.of_status(answer.status, answer.headers, body, effect, where)
+        assert error is not None
         if isinstance(error, RateLimited):
             self._gate.pause(error.wait_seconds if error.wait_seconds is not None else DEFAULT_PAUSE_SECONDS)
-        raise error
+        if isinstance(error, AuthFailed):
+            said = str(error).removeprefix(f"{where}: ")
+            return AuthFailed(f"{said}; {self._auth.advice}", where=where, status=error.status)
+        return error
 
     def _heed(self, answer: Answer) -> None:
         """Others may use the same limit: when the system says that nothing is left of it, everybody waits."""

@@ -7,7 +7,7 @@ not: everything unclear about it is Ambiguous (RELIABILITY P5, P10; fault matrix
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
@@ -32,6 +32,8 @@ MAX_WAIT_SECONDS = 900.0
 """A Retry-After beyond 15 minutes is taken as 15 minutes: one odd header must not park a lane for a day."""
 _BUSY = frozenset({408, 425, 502, 503, 504})
 _EXCERPT = 200
+_SHORTEST_SECRET = 8
+"""Shorter words, such as `Bearer` or a user's name, stand in ordinary sentences too."""
 
 
 def retry_after(value: str | None, date: str | None = None) -> float | None:
@@ -124,6 +126,14 @@ def excerpt(body: bytes) -> str:
     text = body[:_EXCERPT].decode("utf-8", "replace")
     shown = "".join(char if char.isprintable() else " " for char in text)
     return ": " + " ".join(shown.split())
+
+
+def masked(body: bytes, secrets: Iterable[str]) -> bytes:
+    """An error's body in which no secret of ours stands, whatever the system repeats (`Bearer x` is masked as `x`)."""
+    bare = {word for secret in secrets for word in secret.split() if len(word) >= _SHORTEST_SECRET}
+    for secret in sorted(bare, key=len, reverse=True):
+        body = body.replace(secret.encode(), "•••".encode())
+    return body
 
 
 def segment(record_id: str) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import httpx
 
-from connectors.auth import Bearer
 from connectors.http import HttpClient, RateGate
 from connectors.hubspot.reading import Reader
 from connectors.hubspot.shapes import BATCH_SIZE, ObjectType, object_type
 from connectors.hubspot.writing import Writer
+from connectors.oauth import auth_of
 from connectors.paging import ahead
 from connectors.paging.exact import equals_all
 from connectors.protocol import (
@@ -33,8 +33,6 @@ class HubSpot:
 
     def __init__(self, context: Context, *, transport: httpx.BaseTransport | None = None) -> None:
         settings = context.settings
-        if "token" not in settings:
-            raise Misdeclared("expected the setting `token`, found none", where=context.system)
         self._system = context.system
         self._index_lag_seconds = float(settings.get("index_lag_seconds", 30))
         windows = ((int(settings.get("requests_per_10_seconds", 100)), 10.0),)
@@ -43,7 +41,7 @@ class HubSpot:
             str(settings.get("url", "https://api.hubapi.com")),
             system=context.system,
             network=context.network,
-            auth=Bearer(settings["token"]),
+            auth=auth_of(context, transport=transport),
             limits=self.limits,
             transport=transport,
         )

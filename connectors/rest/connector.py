@@ -12,6 +12,7 @@ from canonical.declarations.manifest import Manifest, StreamManifest
 from connectors.auth import ApiKey, Auth, Basic, Bearer, NoAuth
 from connectors.http import HttpClient
 from connectors.http.outcome import segment
+from connectors.oauth import OAuth2
 from connectors.paging import Shape, Splitter, in_order
 from connectors.paging.exact import equals_all
 from connectors.paging.strict import leaf, path_of
@@ -45,7 +46,7 @@ class RestConnector:
             str(context.settings.get("url", "")),
             system=context.system,
             network=context.network,
-            auth=_auth(manifest.auth, context),
+            auth=_auth(manifest.auth, context, transport),
             limits=self.limits,
             headers=manifest.headers,
             deadline_seconds=manifest.timeout_seconds,
@@ -138,7 +139,7 @@ class RestConnector:
         return f"{self._system}/{stream}"
 
 
-def _auth(auth: declared.Auth, context: Context) -> Auth:
+def _auth(auth: declared.Auth, context: Context, transport: httpx.BaseTransport | None) -> Auth:
     def setting(name: str) -> str:
         if name not in context.settings:
             raise Misdeclared(f"expected the setting `{name}`, found none", where=context.system)
@@ -153,6 +154,8 @@ def _auth(auth: declared.Auth, context: Context) -> Auth:
         case "api_key":
             name = f"?{auth.query}" if auth.query else auth.header
             return ApiKey(name, context.settings[setting(auth.secret)], auth.prefix)
+        case "oauth2":
+            return OAuth2.of(context, transport=transport)
         case "none":
             return NoAuth()
 

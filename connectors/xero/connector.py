@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 import httpx
 
-from connectors.auth import Auth, Basic, Bearer, ClientCredentials
 from connectors.http import HttpClient
+from connectors.oauth import auth_of
 from connectors.paging import ahead
 from connectors.protocol import (
     Context,
@@ -41,12 +40,11 @@ class Xero:
         minute, day = int(settings.get("requests_per_minute", 60)), int(settings.get("requests_per_day", 5000))
         self.limits = Limits(((minute, 60.0), (day, 86_400.0)), int(settings.get("concurrency", 4)))
         tenant = settings.get("tenant_id")
-        self._identity = _identity(context, transport) if "token" not in settings else None
         self._client = HttpClient(
             str(settings.get("url", "https://api.xero.com")),
             system=context.system,
             network=context.network,
-            auth=_auth(context, self._identity),
+            auth=auth_of(context, transport=transport),
             limits=self.limits,
             headers={"xero-tenant-id": str(tenant)} if tenant else {},
             exhausted=_EXHAUSTED,
@@ -107,45 +105,10 @@ class Xero:
 
     def close(self) -> None:
         self._client.close()
-        if self._identity is not None:
-            self._identity.close()
 
     def _known(self, stream: str) -> None:
         if stream not in self._readers:
             raise Misdeclared("no such stream is declared", where=f"{self._system}/{stream}")
-
-
-def _identity(context: Context, transport: httpx.BaseTransport | None) -> HttpClient:
-    """The token endpoint, spoken to with the custom connection's own credentials."""
-    settings = context.settings
-    if "client_id" not in settings or "client_secret" not in settings:
-        raise Misdeclared("expected `token`, or `client_id` and `client_secret`", where=context.system)
-    return HttpClient(
-        str(httpx.URL(_token_url(context)).copy_with(path="/")),
-        system=context.system,
-        network=context.network,
-        auth=Basic(settings["client_id"], settings["client_secret"]),
-        transport=transport,
-    )
-
-
-def _token_url(context: Context) -> str:
-    return str(context.settings.get("token_url", "https://identity.xero.com/connect/token"))
-
-
-def _auth(context: Context, identity: HttpClient | None) -> Auth:
-    if identity is None:
-        return Bearer(context.settings["token"])
-    form = urlencode({"grant_type": "client_credentials", "scope": str(context.settings.get("scopes", ""))})
-
-    def fetch() -> Mapping[str, Any]:
-        headers = {"content-type": "application/x-www-form-urlencoded"}
-        path = httpx.URL(_token_url(context)).path
-        answer = identity.send("POST", path, content=form.encode(), headers=headers, effect="read")
-        found = answer.json()
-        return found if isinstance(found, dict) else {}
-
-    return ClientCredentials(fetch)
 
 
 def build(context: Context) -> Xero:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ARRAY, BigInteger, Column, Float, Index, Integer, Table, Text, text
+from sqlalchemy import ARRAY, BigInteger, Boolean, Column, Float, Index, Integer, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from staging.tables.columns import at, identity, metadata, one_of, words
@@ -83,9 +83,18 @@ token = Table(
     "token",
     metadata,
     words("system", primary_key=True),
+    Column("version", BigInteger, nullable=False),
     Column("value", Text, nullable=False),
+    Column("is_sealed", Boolean, nullable=False),
+    words("scopes"),
     at("expires_at"),
-    at("updated_at", now=True),
+    at("renew_at"),
+    at("stored_at", now=True),
+    at("asked_at"),
+    at("refused_at"),
+    words("refused"),
+    at("authorised_at"),
+    words("authorised_by"),
     schema="ops",
 )
 

@@ -614,9 +614,18 @@ CREATE TABLE ops.target_state (
 
 CREATE TABLE ops.token (
 	system TEXT NOT NULL,
+	version BIGINT NOT NULL,
 	value TEXT NOT NULL,
+	is_sealed BOOLEAN NOT NULL,
+	scopes TEXT,
 	expires_at TIMESTAMP WITH TIME ZONE,
-	updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+	renew_at TIMESTAMP WITH TIME ZONE,
+	stored_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+	asked_at TIMESTAMP WITH TIME ZONE,
+	refused_at TIMESTAMP WITH TIME ZONE,
+	refused TEXT,
+	authorised_at TIMESTAMP WITH TIME ZONE,
+	authorised_by TEXT,
 	CONSTRAINT pk_token PRIMARY KEY (system)
 );
 

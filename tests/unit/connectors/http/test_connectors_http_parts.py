@@ -13,15 +13,14 @@ from typing import Any
 
 import pytest
 
-from connectors.auth import ApiKey, Basic, ClientCredentials
+from connectors.auth import ApiKey, Basic
 from connectors.http.allow import Network, base_url, is_allowed
 from connectors.http.body import BodyRefused, read_body
-from connectors.http.outcome import excerpt, retry_after, segment
+from connectors.http.outcome import excerpt, masked, retry_after, segment
 from connectors.http.rate import RateGate
 from connectors.http.receipts import batch_key, in_key_order, one_by_one
 from connectors.protocol import (
     Ambiguous,
-    AuthFailed,
     ConnectorError,
     Misdeclared,
     RateLimited,
@@ -157,21 +156,10 @@ def test_credentials_as_headers_and_parameters() -> None:
     assert ApiKey("?api_key", "k").credentials() == {"?api_key": "k"}
 
 
-def test_a_token_is_fetched_once_early_and_after_a_refusal() -> None:
-    clock, tokens = Clock(), iter("abc")
-    auth = ClientCredentials(lambda: {"access_token": next(tokens), "expires_in": 100}, clock=clock)
-    first = auth.credentials()
-    assert (first, auth.credentials()) == ({"authorization": "Bearer a"}, first)
-    clock.now += 81
-    second = auth.credentials()
-    assert second == {"authorization": "Bearer b"}
-    assert auth.renewed(first) == second, "somebody else has renewed it meanwhile"
-    assert auth.renewed(second) == {"authorization": "Bearer c"}
-
-
-def test_a_token_endpoint_without_a_token() -> None:
-    with pytest.raises(AuthFailed):
-        ClientCredentials(dict).credentials()
+def test_an_error_body_repeats_none_of_our_secrets() -> None:
+    body = b'{"message": "Bearer tok-0815-canary is not known, nor is tok-0815-canary"}'
+    assert b"tok-0815" not in masked(body, ["Bearer tok-0815-canary"])
+    assert masked(b"Bearer who?", ["Bearer tok-0815-canary"]) == b"Bearer who?"
 
 
 def test_an_error_body_is_shown_short_escaped_on_one_line() -> None:

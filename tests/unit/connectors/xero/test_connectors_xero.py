@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from canonical.declarations.connectors import default_streams, read_defaults
+from canonical.declarations.oauth import OAuth2
 from canonical.landscape import Stream
 from connectors import registry
 from connectors.protocol import (
@@ -309,10 +310,11 @@ def test_a_custom_connection_fetches_its_token(make: Make, ledger_wire: Any) -> 
         return httpx.Response(200, json={"access_token": "secret", "expires_in": 1800})
 
     ledger_wire.intercept = intercept
-    books = make({"client_id": "id", "client_secret": "hush", "tenant_id": TENANT_ID})
+    oauth2 = OAuth2("client_credentials", "https://identity.xero.com/connect/token", "id", "hush")
+    books = make({"oauth2": oauth2, "tenant_id": TENANT_ID})
     assert list(books.read("items", None))
     assert ledger_wire.requests[0].url.path == "/connect/token"
-    with pytest.raises(Misdeclared, match="client_id"):
+    with pytest.raises(Misdeclared, match="`token` or `oauth2`"):
         make({"tenant_id": TENANT_ID})
 
 
