@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -37,6 +37,10 @@ class SyncBusy(Exception):
     def __init__(self, integration: str, since: str, by: str) -> None:
         self.integration, self.since, self.by = integration, since, by
         super().__init__(f"{integration} is running since {since}, started by {by}")
+
+
+class TurnedAway(Exception):
+    """What was asked for was not done, for a reason that a person acts on; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,22 +169,35 @@ def sync(
     """Runs a sync that `begin` opened, and closes it. Raises SyncBusy; an error closes the sync as failed."""
     integrations = chosen(world, name)
     summary = Summary(sync_id=sync_id, integrations=integrations, mode=mode)
+    with at_work(world, name, summary):
+        _rounds(world, integrations, steps, summary, mode, sample)
+    return summary
+
+
+@contextmanager
+def at_work(world: World, name: str, summary: Summary) -> Iterator[None]:
+    """Holds the lanes of a sync's integrations while it is worked on, and closes its row as it went. Raises SyncBusy.
+
+    `name`: an integration, `all`, or what else is at work on them (`undo of sync 7`)."""
     with ExitStack() as stack:
-        for each in integrations:
+        others = [name] if name != "all" and name not in summary.integrations else []
+        for each in (*summary.integrations, *others):
             if stack.enter_context(locks.lane(world.engine, f"sync:{each}", wait=False)) is None:
-                busy = _busy(world, each, sync_id)
-                _end(world, sync_id, "failed", None, str(busy))
+                busy = _busy(world, each, summary.sync_id)
+                _end(world, summary.sync_id, "failed", None, str(busy))
                 raise busy
         with world.transaction() as conn:
-            runs.abandon_others(conn, name, sync_id)
+            runs.abandon_others(conn, name, summary.sync_id)
         try:
-            _rounds(world, integrations, steps, summary, mode, sample)
+            yield
+        except TurnedAway as no:
+            _end(world, summary.sync_id, "failed", None, str(no))
+            raise
         except BaseException as error:
-            _end(world, sync_id, "failed", summary, f"{type(error).__name__}: {error}")
+            _end(world, summary.sync_id, "failed", summary, f"{type(error).__name__}: {error}")
             raise
         _count_queues(world, summary)
-        _end(world, sync_id, "failed" if summary.trouble else "complete", summary, _told(summary.trouble))
-    return summary
+        _end(world, summary.sync_id, "failed" if summary.trouble else "complete", summary, _told(summary.trouble))
 
 
 def _rounds(
@@ -200,7 +217,7 @@ def _rounds(
         released = steps.release(integrations)
         summary.held += released.held
         delivered = steps.deliver(integrations)
-        _count_delivered(summary, delivered)
+        count_delivered(summary, delivered)
         if not delivered.writes and not delivered.found:
             break
         # what was written to is read again, whole system by system: a payment there may change a contact here
@@ -246,7 +263,7 @@ def _resolve(steps: Steps, summary: Summary, entities: Sequence[str], integratio
 _DONE_AS = {"create": "created", "update": "updated", "archive": "archived", "delete": "deleted"}
 
 
-def _count_delivered(summary: Summary, delivered: Delivered) -> None:
+def count_delivered(summary: Summary, delivered: Delivered) -> None:
     for where, ops in delivered.done.items():
         counts = summary.targets.setdefault(where, {})
         for op, n in ops.items():
