@@ -15,6 +15,7 @@ Kind = Literal[
     "html200",  # a web page with status 200
     "empty200",  # status 200 and no body
     "truncated",  # do the work, send half of the answer's body
+    "expire",  # every access token of OAuth 2 ends just before the work
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
 

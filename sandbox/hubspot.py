@@ -24,6 +24,7 @@ from sandbox.hubspot_model import (
     search,
     shown,
 )
+from sandbox.oauth import HUBSPOT, Authority
 from sandbox.plane import Json, Plane, RollingLimit, SystemParts
 from sandbox.store import Doc, Store, utc_text
 
@@ -179,12 +180,20 @@ class Api:
         self.crm = crm
         self.token = token
         self.limit = RollingLimit(limit, WINDOW_SECONDS)
+        self.oauth = Authority(crm.store, HUBSPOT)
 
     def guard(self, request: Request) -> Response | None:
         """Authorisation and the rolling limit."""
+        if self.oauth.owns(request.url.path):
+            return None
         if request.headers.get("authorization") != f"Bearer {self.token}":
-            message = "Authentication credentials not found or not valid. Use a private app access token."
-            return Json(Refusal(401, "INVALID_AUTHENTICATION", message).body, 401)
+            verdict = self.oauth.verdict(request)
+            if verdict == "unknown":
+                message = "Authentication credentials not found or not valid. Use a private app access token."
+                return Json(Refusal(401, "INVALID_AUTHENTICATION", message).body, 401)
+            if verdict == "forbidden":
+                message = "This app hasn't been granted all required scopes to make this call."
+                return Json(Refusal(403, "MISSING_SCOPES", message).body, 403)
         if not self.limit.admit():
             message = "You have reached your ten_secondly_rolling limit."
             body = Refusal(429, "RATE_LIMITS", message, errorType="RATE_LIMIT", policyName="TEN_SECONDLY_ROLLING").body
@@ -372,7 +381,7 @@ def create_app(store: Store, token: str, limit: int = DEFAULT_LIMIT, search_lag_
             "/crm/v4/objects/contacts/{id}/associations/default/companies/{company}", api.associating, methods=["PUT"]
         ),
     ]
-    app = Starlette(routes=routes, exception_handlers={Refusal: _refused})
+    app = Starlette(routes=[*routes, *api.oauth.routes()], exception_handlers={Refusal: _refused})
     counts = {stream: PROPERTIES[stream] for stream in PROPERTIES}
     return Plane(
         SystemParts(
@@ -382,7 +391,10 @@ def create_app(store: Store, token: str, limit: int = DEFAULT_LIMIT, search_lag_
             guard=api.guard,
             edit=api.edit,
             counts=lambda: {stream: len(api.crm.live(stream)) for stream in counts},
-            is_write=lambda method, path: method != "GET" and not path.endswith(("/search", "/batch/read")),
+            is_write=lambda method, path: (
+                method != "GET" and not path.endswith(("/search", "/batch/read")) and not api.oauth.owns(path)
+            ),
+            oauth=api.oauth,
         )
     )
 

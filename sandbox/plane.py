@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sandbox.faults import Fault, FaultPlan
+from sandbox.oauth import Authority
 from sandbox.store import Store
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -73,7 +74,8 @@ class SystemParts:
     """What a system gives the plane.
 
     guard: refuses a request before any work (None: go on). edit: a person's change of one record, raising KeyError for
-    an unknown record. counts: records per stream. is_write: whether (method, path) asks for a change.
+    an unknown record. counts: records per stream. is_write: whether (method, path) asks for a change. oauth: where
+    tokens come from, in systems that give some.
     """
 
     name: str
@@ -83,6 +85,7 @@ class SystemParts:
     edit: Callable[[str, str, dict[str, Any]], dict[str, Any]]
     counts: Callable[[], dict[str, int]]
     is_write: Callable[[str, str], bool]
+    oauth: Authority | None = None
 
 
 @dataclass
@@ -149,6 +152,8 @@ class Plane:
                 return None
             case Fault(kind="delay"):
                 await asyncio.sleep(fault.seconds)
+            case Fault(kind="expire") if self.parts.oauth is not None:
+                self.parts.oauth.expire()
         refused = self.parts.guard(request)
         answer = await _capture(refused if refused is not None else self.parts.app, request.scope, _replay(body))
         match fault:
@@ -185,6 +190,8 @@ class Plane:
                 case ("DELETE", "faults" | "fault"):
                     self.faults.clear()
                     return _json(200, {"faults": []})
+                case (method, name) if name.split("/")[0] == "oauth" and self.parts.oauth is not None:
+                    return _json(200, self.parts.oauth.door(method, name, wanted))
         except KeyError as missing:
             return _json(404, {"error": f"not found: {missing.args[0]}"})
         except (ValueError, TypeError) as wrong:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from sandbox.oauth import XERO, Authority
 from sandbox.plane import Json, Plane, RollingLimit, SystemParts
 from sandbox.store import Doc, Store, now_ms
 from sandbox.xero_books import Books
@@ -66,11 +67,18 @@ class Api:
         self.tenant_id = tenant_id
         self.minute = RollingLimit(minute_limit, 60.0)
         self.day = RollingLimit(day_limit, 86_400.0)
+        self.oauth = Authority(books.store, XERO)
 
     def guard(self, request: Request) -> Response | None:
         """Authorisation, tenant, and the two limits."""
+        if self.oauth.owns(request.url.path):
+            return None
         if request.headers.get("authorization") != f"Bearer {self.token}":
-            return _problem(401, "Unauthorized", "AuthenticationUnsuccessful")
+            verdict = self.oauth.verdict(request)
+            if verdict == "unknown":
+                return _problem(401, "Unauthorized", "AuthenticationUnsuccessful")
+            if verdict == "forbidden":
+                return _problem(403, "Forbidden", "AuthorizationUnsuccessful")
         if request.url.path == "/connections":
             return None
         if request.headers.get("xero-tenant-id") != self.tenant_id:
@@ -255,7 +263,8 @@ def create_app(
         guard=api.guard,
         edit=api.edit,
         counts=lambda: {stream: len(store.stream(stream)) for stream in ID_FIELD},
-        is_write=lambda method, _: method != "GET",
+        is_write=lambda method, path: method != "GET" and not api.oauth.owns(path),
+        oauth=api.oauth,
     )
     return Plane(parts)
 
@@ -306,6 +315,7 @@ def _routes(api: Api) -> list[Route]:
         Route(f"{BASE}/Organisation", organisation),
         Route(f"{BASE}/Accounts", accounts),
         Route("/connections", connections),
+        *api.oauth.routes(),
     ]
 
 
