@@ -42,13 +42,17 @@ def connector_defaults() -> Mapping[str, ConnectorDefaults]:
 def load(named: str | Path | None = None) -> Landscape:
     """The landscape of a folder. Raises Refused with every problem of every file."""
     folder = folder_of(named)
+    return read_landscape(declared_files(folder), connector_defaults(), folder.name)
+
+
+def declared_files(folder: Path) -> dict[str, bytes]:
+    """Every declaration below a landscape's folder: path inside it → bytes. Raises Refused where there is none."""
     if not folder.is_dir():
         raise Refused([Problem(str(folder), None, "the landscape's folder", "a folder", "nothing there")])
     paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and not any(s.startswith(".") for s in p.parts[-3:])]
     if len(paths) > MAX_FILES:
         raise Refused([Problem(str(folder), None, "the folder", f"at most {MAX_FILES} files", f"{len(paths)}")])
-    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths if p.suffix in (".yaml", ".yml", ".csv")}
-    return read_landscape(files, connector_defaults(), folder.name)
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths if p.suffix in (".yaml", ".yml", ".csv")}
 
 
 def resolved(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
