@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from apps import session
+from apps.commands import mapping_sheets
 from apps.exits import NEEDS_A_PERSON
 from apps.options import Json
 from apps.screen import count, emit, heading, show, table, then
@@ -15,11 +16,15 @@ from apps.screen import count, emit, heading, show, table, then
 if TYPE_CHECKING:
     from canonical.landscape import Landscape, Stream, System
 
-app = typer.Typer(help="The mapping sheets: show them, their rules, what they leave out.", no_args_is_help=True)
+app = typer.Typer(
+    help="The mapping sheets: show them, edit them in a spreadsheet, compare them, see what they leave out.",
+    no_args_is_help=True,
+)
 SAMPLE = 1_000
 
 
 def register(root: typer.Typer) -> None:
+    mapping_sheets.register(app)
     root.add_typer(app, name="mapping", rich_help_panel="Declare")
 
 

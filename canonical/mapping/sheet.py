@@ -6,6 +6,7 @@ Six columns, in any order: source_system, source_field, target_system, target_fi
     outbound   canonical,customer.address.postcode,accounting,contacts.PostalCode,,
     constant   canonical,,accounting,contacts.ContactStatus,const ACTIVE,
     ignored    crm,contacts.properties.hs_*,ignore,-,,marketing only
+    comment    # addresses (a first cell that begins with # is a comment)
 
 Spreadsheet programs save CSV in several ways: a byte order mark, `;` or tabs between cells, CRLF, blank rows at the end
 are read as what they mean. Anything that could lose a row or a cell is refused with the cell's name.
@@ -13,23 +14,23 @@ are read as what they mean. Anything that could lose a row or a cell is refused 
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from canonical.mapping.sheet_text import SheetText, read_text
 from canonical.problems import Problem, Refused
 
 COLUMNS = ("source_system", "source_field", "target_system", "target_field", "rule", "notes")
-MAX_BYTES = 5_000_000
 MAX_CELL = 10_000
 CANONICAL = "canonical"
 IGNORE = "ignore"
 OWN_SYSTEM = "{system}"
 """How a connector's standard sheet writes the system it will serve."""
 Direction = Literal["inbound", "outbound", "ignored"]
+UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
+"""What no XML, and so no workbook, can hold."""
 _PLUS = re.compile(r"\s+\+\s+")
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}\.\S(?:[^\x00-\x1f]*\S)?\Z")
 
@@ -102,61 +103,40 @@ def parse_sheet(file: str, data: bytes, system: str | None = None) -> list[Sheet
 
 def read_sheet(file: str, data: bytes, system: str | None = None) -> tuple[list[SheetRow], list[Problem]]:
     """As `parse_sheet`, with the problems beside the rows that are good."""
-    text, problem = _decode(file, data)
-    if problem:
-        return [], [problem]
-    problems: list[Problem] = []
-    rows: list[SheetRow] = []
-    lines = _records(file, text, problems)
-    header = next(lines, None)
+    text, problems = read_text(file, data)
+    if problems and not text.records:
+        return [], problems
+    rows, more = read_rows(text, system, is_whole=not problems)
+    return rows, [*problems, *more]
+
+
+def read_rows(
+    text: SheetText, system: str | None = None, *, is_whole: bool = True
+) -> tuple[list[SheetRow], list[Problem]]:
+    """The rows of a sheet that is read as text, and what is wrong with them. A sheet that could not be read to its end
+    (not `is_whole`) is not called empty on top of it."""
+    header = text.header
     if header is None:
-        return [], problems or [Problem(file, 1, "the sheet", f"the columns {', '.join(COLUMNS)}", "an empty file")]
-    order = _header(file, header, problems)
+        return [], [Problem(text.file, 1, "the sheet", f"the columns {', '.join(COLUMNS)}", "an empty file")]
+    problems: list[Problem] = []
+    order = header_columns(text.file, header.line, header.cells, problems)
     if order is None:
         return [], problems
-    for line, cells in lines:
-        if any(cells):
-            row = _row(file, line, cells, order, len(header[1]), system, problems)
+    rows: list[SheetRow] = []
+    is_any = False
+    for record in text.records:
+        if record.line > header.line and not record.is_blank and not text.is_comment(record):
+            is_any = True
+            row = _row(text.file, record.line, record.cells, order, len(header.cells), system, problems)
             if row is not None:
                 rows.append(row)
-    if not rows and not problems:
-        problems.append(Problem(file, header[0], "the sheet", "at least one row below the header", "none"))
+    if not is_any and is_whole:
+        problems.append(Problem(text.file, header.line, "the sheet", "at least one row below the header", "none"))
     return rows, problems
 
 
-def _decode(file: str, data: bytes) -> tuple[str, Problem | None]:
-    if len(data) > MAX_BYTES:
-        return "", Problem(file, None, "the file", "at most 5 MB", f"{len(data)} bytes")
-    if data[:4] == b"PK\x03\x04":
-        return "", Problem(file, None, "the file", "CSV (save the workbook as CSV UTF-8)", "a workbook")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        found = f"the byte 0x{data[error.start]:02x}"
-        return "", Problem(file, line, "the file", "text in UTF-8 (save it as CSV UTF-8)", found)
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        return "", Problem(file, line, "the file", "printable text", "the character U+0000")
-    return text, None
-
-
-def _records(file: str, text: str, problems: list[Problem]) -> Iterator[tuple[int, list[str]]]:
-    """(line on which the record begins, its stripped cells)."""
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    begin = 1
-    try:
-        for cells in reader:
-            yield begin, [cell.strip() for cell in cells]
-            begin = reader.line_num + 1
-    except csv.Error as error:
-        problems.append(Problem(file, begin, f"row {begin}", "cells of a CSV file", str(error)))
-
-
-def _header(file: str, header: tuple[int, list[str]], problems: list[Problem]) -> list[str] | None:
-    line, cells = header
+def header_columns(file: str, line: int, cells: Sequence[str], problems: list[Problem]) -> list[str] | None:
+    """The columns in the order of a header; None if it is not the header of a sheet."""
     names = [cell.lower().replace(" ", "_") for cell in cells]
     while names and not names[-1]:
         names.pop()
@@ -174,7 +154,7 @@ def _header(file: str, header: tuple[int, list[str]], problems: list[Problem]) -
 def _row(
     file: str,
     line: int,
-    cells: list[str],
+    cells: Sequence[str],
     order: Sequence[str],
     width: int,
     system: str | None,
@@ -185,12 +165,16 @@ def _row(
         found = f"{len(cells)} cells (a comma inside a cell needs quotes around the cell)"
         problems.append(Problem(file, line, f"row {line}", f"{len(order)} cells", found))
         return None
-    values = dict(zip(order, cells + [""] * (len(order) - len(cells)), strict=False))
+    values = dict(zip(order, [*cells, *[""] * (len(order) - len(cells))], strict=False))
     before = len(problems)
     for name, value in values.items():
         if len(value) > MAX_CELL or "\n" in value or "\r" in value:
             expected = f"at most {MAX_CELL} characters on one line"
-            problems.append(Problem(file, line, f"row {line}, column {name}", expected, f"{len(value)} characters"))
+            found = f"{len(value)} characters" if len(value) > MAX_CELL else "a line break within it"
+            problems.append(Problem(file, line, f"row {line}, column {name}", expected, found))
+        elif bad := UNPRINTABLE.search(value):
+            found = f"the character U+{ord(bad[0]):04X}"
+            problems.append(Problem(file, line, f"row {line}, column {name}", "printable text", found))
     if system is not None:
         for side in ("source_system", "target_system"):
             values[side] = system if values[side] == OWN_SYSTEM else values[side]

@@ -1,0 +1,86 @@
+"""What a mapping sheet may be filled with: known fields, and the rows that connectors ship, replaced or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from canonical.declarations.connectors import ConnectorDefaults
+from canonical.declarations.sheets import overridden, sheet_paths, standard_rows
+from canonical.landscape import Landscape
+from canonical.mapping.book_made import Sheet, Standard
+from canonical.mapping.sheet import SheetRow, read_rows
+from canonical.mapping.sheet_text import read_text
+from canonical.model import Entity
+from canonical.problems import Refused
+
+
+def offered(
+    landscape: Landscape,
+    connectors: Mapping[str, ConnectorDefaults],
+    files: Mapping[str, bytes],
+    system: str | None = None,
+) -> tuple[list[Sheet], list[Standard]]:
+    """(the landscape's sheets with the fields they may name, the standard rows of its systems).
+
+    `files`: path → bytes of the landscape's declarations; `system`: only sheets that speak of it. Raises Refused."""
+    entities = {entity.name: entity for entity in landscape.model.entities}
+    shipped, problems = standard_rows(landscape.systems, connectors, entities)
+    if problems:
+        raise Refused(problems)
+    read = {file: _rows(file, data) for file, data in files.items() if _is_sheet(file)}
+    own = [row for rows in read.values() for row in rows]
+    wanted = {file: rows for file, rows in read.items() if system is None or system in {row.system for row in rows}}
+    sheets = []
+    for file, rows in wanted.items():
+        systems = {row.system for row in rows} | ({system} if system else set())
+        fields = (*known_fields([*own, *shipped], systems), *canonical_fields(entities.values()), "-")
+        sheets.append(Sheet(read_text(file, files[file])[0], files[file], fields))
+    return sheets, standards(landscape, shipped, own, system)
+
+
+def _is_sheet(file: str) -> bool:
+    return file.startswith("mappings/") and file.endswith(".csv")
+
+
+def _rows(file: str, data: bytes) -> list[SheetRow]:
+    text, problems = read_text(file, data)
+    rows, more = read_rows(text)
+    if problems or more:
+        raise Refused([*problems, *more])
+    return rows
+
+
+def known_fields(rows: Iterable[SheetRow], systems: set[str]) -> list[str]:
+    """Every `STREAM.FIELD` of these systems that some sheet names, sorted."""
+    found: set[str] = set()
+    for row in rows:
+        if row.system in systems:
+            found.update((row.target_field,) if row.direction == "outbound" else row.sources)
+    return sorted(found)
+
+
+def canonical_fields(entities: Iterable[Entity]) -> list[str]:
+    """Every `ENTITY.FIELD` that a sheet may name, entity by entity in the model's order."""
+    groups = {f"{entity.name}.{f.name}" for entity in entities for f in entity.fields if f.type in ("address", "list")}
+    paths = [f"{entity.name}.{path}" for entity in entities for path in sheet_paths(entity)]
+    return [path for path in dict.fromkeys(paths) if path not in groups]
+
+
+def standards(
+    landscape: Landscape, shipped: Sequence[SheetRow], own: Sequence[SheetRow], system: str | None = None
+) -> list[Standard]:
+    """The standard rows of each system, with the place of the row that stands in for each (None: it runs)."""
+    running = set(overridden(shipped, own))
+    found = []
+    for name, declared in landscape.active_systems.items():
+        rows = [row for row in shipped if row.system == name]
+        if rows and system in (None, name):
+            ours = [row for row in own if row.system == name]
+            told = tuple((row, None if row in running else _replaced_by(row, ours)) for row in rows)
+            found.append(Standard(name, declared.connector, told))
+    return found
+
+
+def _replaced_by(row: SheetRow, own: Iterable[SheetRow]) -> str:
+    by = next((mine for mine in own if row not in overridden([row], [mine])), None)
+    return f"{by.file}:{by.line}" if by else "rows of the landscape together"
