@@ -76,6 +76,16 @@ class TokenState:
     authorised_at: datetime | None
     authorised_by: str | None
 
+    @property
+    def state(self) -> str:
+        """refused: a person must act. interrupted: a renewal was cut off, and may be refused next time. expired: it is
+        renewed with the next request."""
+        if self.refused_at is not None:
+            return "refused"
+        if self.asked_at is not None:
+            return "interrupted"
+        return "expired" if self.is_expired else "good"
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -1,24 +1,26 @@
-"""`concord systems`: what is declared to exist, and whether it answers."""
+"""`concord systems`: what is declared to exist, whether it answers, and letting Concord into it."""
 
 from __future__ import annotations
 
+import getpass
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from apps import session
-from apps.exits import SYSTEM
+from apps import redirect, session
+from apps.exits import REFUSED, SYSTEM, Stop
 from apps.options import Json
-from apps.screen import emit, show, table, then
+from apps.screen import emit, say, show, table, then, when
 
 if TYPE_CHECKING:
+    from canonical.landscape import Landscape
     from tasks.world import World
 
-app = typer.Typer(help="The business systems: list them, check that they answer.", no_args_is_help=True)
+app = typer.Typer(help="The business systems: list them, check that they answer, let Concord in.", no_args_is_help=True)
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,10 @@ def register(root: typer.Typer) -> None:
 
 @app.command("list")
 def list_systems(context: typer.Context, as_json: Json = False) -> None:
-    """Every declared system: its connector, its owner, what it makes, and what is written to it."""
-    landscape = session.of(context).landscape()
+    """Every declared system: its connector, its owner, what it makes, what is written to it, how its token stands."""
+    here = session.of(context)
+    landscape = here.landscape()
+    tokens = _tokens(here, landscape)
     rows: list[dict[str, Any]] = []
     for system in landscape.systems.values():
         made = {m.entity for s in system.streams.values() for m in s.makes}
@@ -61,18 +65,101 @@ def list_systems(context: typer.Context, as_json: Json = False) -> None:
                 "written_by": written,
                 "is_shadow": system.shadow,
                 "why": system.why,
+                "token": tokens.get(system.name),
             }
         )
     if as_json:
         emit(rows)
         return
+    columns = ("system", "connector", "owner", "makes", "written by", "notes", *(("token",) if tokens else ()))
     table(
-        ("system", "connector", "owner", "makes", "written by", "notes"),
+        columns,
         [
             (r["system"], r["connector"], r["owner"], ", ".join(r["makes"]), ", ".join(r["written_by"]), r["why"])
+            + ((_token_words(r["token"]),) if tokens else ())
             for r in rows
         ],
     )
+    for r in rows:
+        if r["token"] is not None and r["token"]["state"] in ("missing", "refused"):
+            then(f"{r['system']}: concord systems authorize {r['system']}")
+
+
+def _tokens(here: session.Session, landscape: Landscape) -> dict[str, dict[str, Any]]:
+    """How the tokens of systems with OAuth 2 stand, without the tokens; the database is asked only where there are."""
+    declared = {n: s.settings["oauth2"] for n, s in landscape.active_systems.items() if "oauth2" in s.settings}
+    if not declared:
+        return {}
+    from staging import tokens
+
+    with here.world(is_model_needed=False) as world, world.transaction() as conn:
+        found = tokens.states(conn, list(declared))
+    empty = dict.fromkeys(tokens.TokenState.__dataclass_fields__)
+    shown: dict[str, dict[str, Any]] = {}
+    for name, oauth2 in declared.items():
+        held = found.get(name)
+        missing = "missing" if oauth2.grant == "authorization_code" else "not fetched yet"
+        entry = {"grant": oauth2.grant, "state": held.state if held else missing, **(held.as_dict() if held else empty)}
+        shown[name] = {key: value for key, value in entry.items() if key != "system"}
+    return shown
+
+
+def _token_words(token: Mapping[str, Any] | None) -> str:
+    """One cell: how a token stands."""
+    if token is None:
+        return ""
+    if token["stored_at"] is None:
+        return str(token["state"])
+    ends = f"until {when(token['expires_at'])}" if token["expires_at"] else "without an end"
+    sealed = "" if token["is_sealed"] else ", not sealed"
+    return f"{token['state']}, {ends}, renewed {when(token['stored_at'])}{sealed}"
+
+
+@app.command()
+def authorize(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="SYSTEM", help="A system that declares oauth2.")],
+    paste: Annotated[
+        bool,
+        typer.Option("--paste", help="The browser is elsewhere: read the address it ended at from stdin."),
+    ] = False,
+    minutes: Annotated[int, typer.Option("--minutes", min=1, max=60, help="How long to wait for the yes.")] = 10,
+) -> None:
+    """Let Concord into a system: a person says yes in the browser, and the first token is stored."""
+    from connectors.oauth import OAuth2
+
+    here = session.of(context)
+    landscape = here.landscape()
+    session.system(landscape, name)
+    if "oauth2" not in landscape.systems[name].settings:
+        raise Stop(REFUSED, f"{name} does not declare oauth2: its token stands where landscape.yaml says")
+    with here.world(is_model_needed=False) as world:
+        auth = OAuth2.of(world.context(name, authorised_by=getpass.getuser()))
+        try:
+            asked = auth.begin()
+            say("open this address in a browser, log in, and say yes:")
+            show(asked.url)
+            if not paste:
+                say(f"waiting for the answer at {asked.redirect_uri} for {minutes} min")
+            answer = (
+                redirect.pasted(asked.state)
+                if paste
+                else redirect.answer_of(asked.redirect_uri, asked.state, minutes * 60)
+            )
+            if "code" not in answer:
+                raise Stop(SYSTEM, f"the system did not agree: {_said_no(answer)}; nothing was stored")
+            auth.finish(asked, answer["code"], answer.get("state", ""))
+        finally:
+            auth.close()
+        say(f"{name} has let Concord in; the token is renewed by itself from now on")
+        answers = ask(world, [name])
+    show_answers(answers)
+    if any(not a.is_fine for a in answers):
+        raise typer.Exit(SYSTEM)
+
+
+def _said_no(answer: Mapping[str, str]) -> str:
+    return (answer.get("error_description") or answer.get("error") or "there is no code in the answer")[:200]
 
 
 @app.command()
@@ -115,7 +202,7 @@ def _ask_one(world: World, name: str) -> Answer:
 
 
 NEXT = {
-    "AuthFailed": "its owner renews the credentials",
+    "AuthFailed": "its owner renews the credentials, or lets Concord in again: concord systems authorize",
     "Unreachable": "see that it runs, and that url: and network: in landscape.yaml are right",
     "Misdeclared": "correct landscape.yaml, or set the variable it names",
     "RateLimited": "wait a while and ask again",
