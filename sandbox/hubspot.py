@@ -1,4 +1,4 @@
-"""A CRM shaped like HubSpot: v3 objects for companies and contacts, search, batches, associations, merges.
+"""A CRM shaped like HubSpot: v3 objects for companies, contacts and tickets, search, batches, associations, merges.
 
 Limits and sizes are the vendor's: pages of 100, search pages of 200 and at most 10,000 results, batches of 100.
 """
@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.hubspot_model import (
+    ASSOCIATED,
     CHANGE_MARK,
     PROPERTIES,
     empty_properties,
@@ -34,7 +35,7 @@ SEARCH_RESULT_LIMIT = 10_000
 BATCH_LIMIT = 100
 WINDOW_SECONDS = 10.0
 DEFAULT_LIMIT = 1_900  # requests in WINDOW_SECONDS; ten times the vendor's 190, so that a demo is quick
-FIRST_FREE_ID = {"companies": 30_000_000_001, "contacts": 60_000_000_001}
+FIRST_FREE_ID = {"companies": 30_000_000_001, "contacts": 60_000_000_001, "tickets": 80_000_000_001}
 
 
 class Refusal(Exception):
@@ -103,7 +104,7 @@ class Crm:
             "archived": False,
         }
         doc["properties"]["createdate"] = doc["properties"][CHANGE_MARK[object_type]] = created
-        if object_type == "contacts":
+        if object_type in ASSOCIATED:
             doc["companies"] = [str(one["to"]["id"]) for one in associations or ()]
         self._save(object_type, doc)
         return doc
@@ -136,15 +137,16 @@ class Crm:
         filled = {name: value or loser["properties"].get(name) for name, value in survivor["properties"].items()}
         filled["hs_merged_object_ids"] = ";".join(ids)
         if object_type == "companies":
-            for contact in list(self.store.stream("contacts").values()):
-                if loser["id"] in contact.get("companies", ()):
-                    self.associate(contact, survivor["id"], instead_of=loser["id"])
+            for belonging in ASSOCIATED:
+                for one in list(self.store.stream(belonging).values()):
+                    if loser["id"] in one.get("companies", ()):
+                        self.associate(belonging, one, survivor["id"], instead_of=loser["id"])
         return self._touch(object_type, {**survivor, "properties": filled})
 
-    def associate(self, contact: Doc, company_id: str, instead_of: str = "") -> None:
-        """Attach a contact to a company."""
-        companies = [one for one in contact.get("companies", []) if one not in (company_id, instead_of)]
-        self._touch("contacts", {**contact, "companies": [company_id, *companies]})
+    def associate(self, object_type: str, doc: Doc, company_id: str, instead_of: str = "") -> None:
+        """Attach a contact or ticket to a company."""
+        companies = [one for one in doc.get("companies", []) if one not in (company_id, instead_of)]
+        self._touch(object_type, {**doc, "companies": [company_id, *companies]})
 
     def live(self, object_type: str, archived: bool = False) -> list[Doc]:
         """All records that lists show."""
@@ -158,7 +160,7 @@ class Crm:
         for name, value in values.items():
             holder = self._unique.get((object_type, name, value or ""))
             if holder and holder != own_id:
-                what = "Contact" if object_type == "contacts" else "Company"
+                what = {"contacts": "Contact", "tickets": "Ticket"}.get(object_type, "Company")
                 raise Refusal(409, "CONFLICT", f"{what} already exists. Existing ID: {holder}")
         return values
 
@@ -343,13 +345,16 @@ class Api:
         return Json(shown(self.crm.merge(object_type, survivor, loser), object_type, tuple(PROPERTIES[object_type])))
 
     async def associating(self, request: Request) -> Response:
-        """PUT on /crm/v4/objects/contacts/{id}/associations/default/companies/{company}."""
-        contact = self.crm.find("contacts", request.path_params["id"])
+        """PUT on /crm/v4/objects/{type}/{id}/associations/default/companies/{company}."""
+        object_type = _object_type(request)
+        if object_type not in ASSOCIATED:
+            raise Refusal(400, "VALIDATION_ERROR", f"No default association from {object_type} to companies")
+        doc = self.crm.find(object_type, request.path_params["id"])
         company = self.crm.find("companies", request.path_params["company"])
-        if company["id"] not in contact.get("companies", ())[:1]:
-            self.crm.associate(contact, company["id"])
-        ends = {"from": {"id": contact["id"]}, "to": {"id": company["id"]}}
-        kind = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 1}
+        if company["id"] not in doc.get("companies", ())[:1]:
+            self.crm.associate(object_type, doc, company["id"])
+        ends = {"from": {"id": doc["id"]}, "to": {"id": company["id"]}}
+        kind = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 26 if object_type == "tickets" else 1}
         return Json({"status": "COMPLETE", "results": [{**ends, "associationSpec": kind}]})
 
     def edit(self, stream: str, record_id: str, fields: Doc) -> Doc:
@@ -377,9 +382,7 @@ def create_app(store: Store, token: str, limit: int = DEFAULT_LIMIT, search_lag_
         Route(objects + "/merge", api.merging, methods=["POST"]),
         Route(objects + "/batch/{action}", api.batch, methods=["POST"]),
         Route(objects + "/{id}", api.one, methods=["GET", "PATCH", "DELETE"]),
-        Route(
-            "/crm/v4/objects/contacts/{id}/associations/default/companies/{company}", api.associating, methods=["PUT"]
-        ),
+        Route("/crm/v4/objects/{type}/{id}/associations/default/companies/{company}", api.associating, methods=["PUT"]),
     ]
     app = Starlette(routes=[*routes, *api.oauth.routes()], exception_handlers={Refusal: _refused})
     counts = {stream: PROPERTIES[stream] for stream in PROPERTIES}

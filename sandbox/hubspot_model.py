@@ -30,6 +30,8 @@ _CONCORD_ID = Property(is_unique=True)
 _COUNTED = Property(is_read_only=True)
 
 LEAD_STATUS = ("OPEN", "CUSTOMER", "CONNECTED", "UNQUALIFIED", "NEW", "IN_PROGRESS", "LEGACY_7", "MIGRATED_2019")
+TICKET_STAGES = ("1", "2", "3", "4")  # the pipeline every account begins with: new, waiting on contact, on us, closed
+TICKET_CATEGORIES = ("PRODUCT_ISSUE", "BILLING_ISSUE", "FEATURE_REQUEST", "GENERAL_INQUIRY")
 LIFECYCLE = ("subscriber", "lead", "opportunity", "customer", "evangelist", "other")
 
 PROPERTIES: dict[str, dict[str, Property]] = {
@@ -44,6 +46,7 @@ PROPERTIES: dict[str, dict[str, Property]] = {
         "balance_due": Property("number"),
         "balance_currency": _TEXT,
         "payment_status": Property("choice", ("paid", "part_paid", "unpaid", "due", "overdue", "open", "none")),
+        "account_manager": Property("email"),
         "concord_id": _CONCORD_ID,
         "createdate": _SERVER,
         "hs_lastmodifieddate": _SERVER,
@@ -59,9 +62,39 @@ PROPERTIES: dict[str, dict[str, Property]] = {
         "hs_object_id": _COUNTED,
         "hs_merged_object_ids": _COUNTED,
     },
+    "tickets": {
+        **dict.fromkeys(("subject", "content", "order_number"), _TEXT),
+        "hs_pipeline": _TEXT,
+        "hs_pipeline_stage": Property("choice", TICKET_STAGES),
+        "hs_ticket_category": Property("choice", TICKET_CATEGORIES),
+        "hs_ticket_priority": Property("choice", ("LOW", "MEDIUM", "HIGH", "URGENT")),
+        "concord_id": _CONCORD_ID,
+        "closed_date": _SERVER,
+        "createdate": _SERVER,
+        "hs_lastmodifieddate": _SERVER,
+        "hs_object_id": _COUNTED,
+        "hs_merged_object_ids": _COUNTED,
+    },
 }
-CHANGE_MARK = {"companies": "hs_lastmodifieddate", "contacts": "lastmodifieddate"}
+CHANGE_MARK = {
+    "companies": "hs_lastmodifieddate",
+    "contacts": "lastmodifieddate",
+    "tickets": "hs_lastmodifieddate",
+}
+ASSOCIATED = {"contacts": "contact_to_company", "tickets": "ticket_to_company"}
+"""What can belong to companies, and what HubSpot calls that."""
 SHOWN_BY_DEFAULT = {
+    "tickets": (
+        "content",
+        "createdate",
+        "hs_lastmodifieddate",
+        "hs_object_id",
+        "hs_pipeline",
+        "hs_pipeline_stage",
+        "hs_ticket_category",
+        "hs_ticket_priority",
+        "subject",
+    ),
     "companies": ("createdate", "domain", "hs_lastmodifieddate", "hs_object_id", "name"),
     "contacts": ("createdate", "email", "firstname", "hs_object_id", "lastmodifieddate", "lastname"),
 }
@@ -147,7 +180,7 @@ def shown(doc: Doc, object_type: str, wanted: Sequence[str], with_companies: boo
     if doc["archived"]:
         answer["archivedAt"] = doc.get("archivedAt") or doc["updatedAt"]
     if with_companies and doc.get("companies"):
-        results = [{"id": company, "type": "contact_to_company"} for company in doc["companies"]]
+        results = [{"id": company, "type": ASSOCIATED[object_type]} for company in doc["companies"]]
         answer["associations"] = {"companies": {"results": results}}
     return answer
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from sandbox.hubspot_model import CHANGE_MARK, empty_properties
 from sandbox.people import COUNTRY_NAME, Address
 from sandbox.store import Doc
-from sandbox.world import Chance, Face, Order, Person, Product
+from sandbox.world import Chance, Face, Line, Order, Person, Product
 from sandbox.xero_documents import (
     SALES_ACCOUNT,
     allocation_doc,
@@ -35,6 +36,11 @@ def ms(moment: datetime) -> int:
 def iso(moment: datetime) -> str:
     """ISO 8601 with milliseconds and Z."""
     return moment.isoformat(timespec="milliseconds") + "Z"
+
+
+def clock(day: date, hour: int) -> datetime:
+    """A full hour of a day."""
+    return datetime(day.year, day.month, day.day, hour)
 
 
 def typed_phone(chance: Chance, number: str) -> str:
@@ -128,6 +134,17 @@ def crm_contact_doc(person: Person, record_id: str, company: Face | None, change
     properties["createdate"] = properties["lastmodifieddate"] = iso(changed)
     doc: Doc = {"id": record_id, "properties": properties, "createdAt": iso(changed), "updatedAt": iso(changed)}
     return {**doc, "archived": False, "companies": [company.id] if company else []}
+
+
+def ticket_doc(record_id: str, values: dict[str, str | None], company: str, at: datetime) -> Doc:
+    """A ticket of the CRM; the fourth stage is the closed one."""
+    properties = {**empty_properties("tickets"), **values, "hs_object_id": record_id, "createdate": iso(at)}
+    changed = iso(at + timedelta(hours=4))
+    properties[CHANGE_MARK["tickets"]] = changed
+    if values["hs_pipeline_stage"] == "4":
+        properties["closed_date"] = changed
+    doc: Doc = {"id": record_id, "properties": properties, "createdAt": iso(at), "updatedAt": changed}
+    return {**doc, "archived": False, "companies": [company]}
 
 
 def ledger_contact_doc(face: Face, number: int) -> Doc:
@@ -277,6 +294,24 @@ def credit_note_doc(chance: Chance, invoice: Doc, number: int, credit: Credit, w
     return totalled(doc, "credit_notes")
 
 
+def return_credit_doc(
+    chance: Chance, numbers: tuple[str, int], invoice: Doc, back: Sequence[tuple[Line, int]], when: date
+) -> Doc:
+    """The credit note for a return (its number, a running number), with what came back; not set against anything."""
+    doc = empty_document("credit_notes") | {
+        "CreditNoteID": chance.guid(),
+        "CreditNoteNumber": f"CN-R{numbers[1]:04d}",
+        "Reference": numbers[0],
+        "Status": "AUTHORISED",
+        "CurrencyCode": invoice["CurrencyCode"],
+        "Contact": invoice["Contact"],
+        **dated("Date", when),
+        "LineItems": [_ledger_line(chance, line.product, quantity, line.vat_rate) for line, quantity in back],
+        "UpdatedDateUTC": mark(ms(clock(when, 12))),
+    }
+    return totalled(doc, "credit_notes")
+
+
 _COUNTRY_TEXTS = {
     "GB": ("GB", "UK", "United Kingdom", "GB", "England", "Great Britain"),
     "DE": ("DE", "Germany", "Deutschland"),
@@ -313,7 +348,6 @@ def address_block(address: Address) -> str:
 
 def order_row(order: Order) -> tuple[Any, ...]:
     """A row of legacy.orders."""
-    shipped = order.placed.strftime("%d/%m/%Y") if order.state == "SHIP" else None
     return (
         order.number,
         order.client.id,
@@ -321,8 +355,11 @@ def order_row(order: Order) -> tuple[Any, ...]:
         order.currency,
         order.state,
         "Y" if order.is_marked_paid else "N",
-        shipped,
+        order.shipped_on.strftime("%d/%m/%Y") if order.shipped_on else None,
         order.changed,
+        order.taken_by or None,
+        order.ship_code,
+        "Y" if order.is_on_hold else "N",
     )
 
 

@@ -27,7 +27,7 @@ from sandbox import asana, hubspot, legacy, slack, xero
 from sandbox.plane import Plane, TransportProtocol
 from sandbox.seed import World, build_world
 from sandbox.store import Doc, Store
-from sandbox.workbook import write_people, write_prices
+from sandbox.workbook import write_people, write_prices, write_staff
 from sandbox.xero_documents import ID_FIELD
 
 DEFAULT_PORTS = {"crm": 9401, "accounting": 9402, "slack": 9403, "asana": 9404}
@@ -105,6 +105,7 @@ def _seed_files(state_dir: Path, world: World) -> None:
     books.mkdir(exist_ok=True)
     write_prices(books / "prices.xlsx", world.workbook["prices"])
     write_people(books / "contacts.xlsx", world.workbook["people"])
+    write_staff(books / "staff.xlsx", world.workbook["staff"])
 
 
 def planes(state_dir: Path) -> dict[str, Plane]:

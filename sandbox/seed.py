@@ -10,6 +10,7 @@ has these keys (a member is `{"system", "stream", "id"}`; ids of streams with a 
 - stale: ledger contacts whose address or phone the CRM knows better; shared_mailboxes: mailboxes of many customers
 - deleted, merged: records in the bin; losers of merges with their survivors (`loser` is an id of the same stream)
 - orders_to_invoice: confirmed orders without an invoice; paid_unmarked: orders paid in the ledger, not marked so
+- what happens around orders (staff, cancellations, shipments, returns, tickets): see `operations`
 - impossible: `{"kind", member}`; counts: rows that a complete read of each stream finds, records in the bin included
 """
 
@@ -22,6 +23,7 @@ from decimal import Decimal
 from typing import Any
 
 from sandbox.asana_seed import INTERNAL_PROJECTS, PEOPLE, TASKS, asana_docs
+from sandbox.operations import Operations
 from sandbox.plant import Cast, Member, plant_all
 from sandbox.render import (
     Credit,
@@ -128,16 +130,23 @@ class _Builder:
         prices, product_rows = self._price_list()
         orders = self._orders()
         ledger = self._ledger(orders, {contact["ContactID"]: contact for contact in contacts})
+        around = self._around(orders, ledger, seed, scale)
+        ledger["credit_notes"] += around.credit_notes
+        crm["tickets"] = around.tickets
+        managers = around.managers(faces["crm"])
+        for doc in crm["companies"]:
+            doc["properties"]["account_manager"] = managers.get(doc["id"])
         owners = self.chance.mailbox_owner
         legacy: dict[str, list[Row]] = {
             "clients": [client_row(face, owners.get(face.email, "")) for face in faces["legacy"]],
             "products": product_rows,
             "orders": [order_row(order) for order in orders],
             "order_lines": [row for order in orders for row in line_rows(order)],
+            **around.tables,
         }
         accounting = {"contacts": contacts, "items": [item_doc(self.chance, one) for one in self.products], **ledger}
         asana = asana_docs(PEOPLE, INTERNAL_PROJECTS, TASKS)
-        workbook = {"prices": prices, "people": people_rows}
+        workbook = {"prices": prices, "people": people_rows, "staff": around.staff_rows}
         self.truth |= {"seed": seed, "scale": scale, "customer": self._customers(), "contact": people_truth}
         planted = self.cast.planted
         self.truth |= {
@@ -156,7 +165,8 @@ class _Builder:
                 "crm": {name: sum("merged_into" not in doc for doc in docs) for name, docs in crm.items()},
                 "accounting": {name: len(docs) for name, docs in accounting.items()},
                 "asana": {name: len(asana[name]) for name in ("projects", "tasks", "users")},
-                "legacy": {name: len(rows) for name, rows in legacy.items()},
+                "legacy": {name: len(rows) for name, rows in legacy.items() if "." not in name},
+                "warehouse": {name.partition(".")[2]: len(rows) for name, rows in legacy.items() if "." in name},
                 "workbook": {name: sum(any(row) for row in rows) for name, rows in workbook.items()},
             },
         }
@@ -168,6 +178,13 @@ class _Builder:
             if not face.is_deleted and not face.merged_into:
                 members.setdefault(face.true_id, []).append(face.member)
         return [{"true_id": true_id, "members": found} for true_id, found in sorted(members.items())]
+
+    def _around(self, orders: list[Order], ledger: dict[str, list[Doc]], seed: int, scale: float) -> Operations:
+        """Staff, shipments, returns, tickets and cancellations, from a source of their own."""
+        invoices = {doc["Reference"]: doc for doc in ledger["invoices"]}
+        around = Operations(Chance(seed + 1_000_003, scale), orders, invoices, self.cast.planted, self.truth)
+        around.run({true_id: systems["crm"] for true_id, systems in self.by_customer.items() if "crm" in systems})
+        return around
 
     # people
 

@@ -1,4 +1,4 @@
-"""A folder of workbooks as people keep them: a price list and a list of contacts, with the usual human dirt."""
+"""A folder of workbooks as people keep them: prices, contacts and staff, with the usual human dirt."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from openpyxl.styles import Font
 
 PRICE_COLUMNS = ("SKU", "Description", "List price", "Currency", "Valid from", "Active")
 PEOPLE_COLUMNS = ("Ref", "Name", "Company", "E-mail", "Phone")
+STAFF_COLUMNS = (
+    "Staff no", "Name", "E-mail", "Phone", "Job title", "Department", "Reports to", "Joined", "Left",
+)  # fmt: skip
 _STAMP = datetime(2025, 6, 30, 12, 0)
 
 
@@ -29,6 +32,11 @@ def write_people(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     copy.parent.mkdir(exist_ok=True)
     with copy.open("w", encoding="utf-8-sig", newline="") as file:
         csv.writer(file, delimiter=";").writerows([PEOPLE_COLUMNS, *rows])
+
+
+def write_staff(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    """Who works here, as HR keeps it: sheet Staff."""
+    _write(path, "Staff", [STAFF_COLUMNS, *rows])
 
 
 def set_cell(path: Path, key: str, column: str, value: Any) -> None:

@@ -132,6 +132,10 @@ class Order:
     is_marked_paid: bool = False
     date_text: str = ""
     changed: datetime = field(default=ANCHOR)
+    taken_by: str = ""
+    ship_code: str = "N"
+    shipped_on: date | None = None
+    is_on_hold: bool = False
 
 
 class Chance:

@@ -45,7 +45,8 @@ def test_all_systems_answer_with_what_the_truth_counts(running: Running, legacy_
     deleted = [one for one in running.truth()["deleted"] if one["system"] == "crm"]
     assert crm["companies"] == counts["crm"]["companies"] - sum(one["stream"] == "companies" for one in deleted)
     assert httpx.get(f"{running.accounting_url}/_sandbox/state").json()["records"] == counts["accounting"]
-    assert legacy.counts(legacy_url) == counts["legacy"]
+    warehouse = {f"warehouse.{table}": count for table, count in counts["warehouse"].items()}
+    assert legacy.counts(legacy_url) == {"jobs": 0, **counts["legacy"], **warehouse}
     assert httpx.post(running.slack_webhook, json={"text": "up"}).text == "ok"
 
 

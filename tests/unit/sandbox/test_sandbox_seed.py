@@ -75,7 +75,9 @@ def test_the_full_world_has_the_promised_size() -> None:
     assert 1_300 <= counts["accounting"]["contacts"] <= 1_350
     assert 1_200 <= counts["legacy"]["clients"] <= 1_250
     assert (counts["legacy"]["orders"], counts["accounting"]["invoices"]) == (5_000, 2_500)
-    assert (counts["accounting"]["credit_notes"], counts["accounting"]["payments"]) == (150, 1_500)
+    assert (counts["accounting"]["credit_notes"], counts["accounting"]["payments"]) == (180, 1_500)
+    assert (counts["warehouse"]["returns"], counts["crm"]["tickets"], counts["workbook"]["staff"]) == (80, 172, 24)
+    assert counts["warehouse"]["shipments"] > 1_000
     assert len(truth["orders_to_invoice"]) == 200
     sizes = {"doubtful_pairs": 60, "different_pairs": 40, "duplicates": 25, "stale": 40, "deleted": 30, "merged": 10}
     assert all(len(truth[name]) >= least for name, least in sizes.items())
@@ -85,7 +87,9 @@ def test_the_full_world_has_the_promised_size() -> None:
 def test_a_tiny_world_keeps_some_of_each_kind(scale: float) -> None:
     truth = build_world(7, scale).truth
     kinds = ("doubtful_pairs", "different_pairs", "duplicates", "bad_records", "unknown_codes", "stale", "deleted")
-    for kind in (*kinds, "merged", "impossible", "orders_to_invoice", "paid_unmarked", "name_clashes"):
+    around = ("cancelled_billed", "shipping_unmarked", "shipments_untold", "returns_to_credit", "credits_untold")
+    around += ("disputed_orders", "disputes_unmarked", "leavers_with_login", "employee")
+    for kind in (*kinds, *around, "merged", "impossible", "orders_to_invoice", "paid_unmarked", "name_clashes"):
         assert truth[kind], kind
     impossible = {one["kind"] for one in truth["impossible"]}
     assert impossible == {"shipped_above_ordered", "credit_above_invoice", "paid_before_issued"}
@@ -199,6 +203,82 @@ def test_an_invoice_has_its_order_s_lines(world: World) -> None:
     for invoice in world.accounting["invoices"]:
         billed = [(one["ItemCode"], one["Quantity"], one["UnitAmount"]) for one in invoice["LineItems"]]
         assert billed == lines[invoice["Reference"]]
+
+
+def shipped(world: World) -> dict[str, float]:
+    """Order → pieces that left for it."""
+    orders = {row[0]: row[1] for row in world.legacy["warehouse.shipments"]}
+    pieces: Counter[str] = Counter()
+    for row in world.legacy["warehouse.shipment_lines"]:
+        pieces[orders[row[0]]] += row[4]
+    return dict(pieces)
+
+
+def test_shipments_add_up_to_what_the_order_desk_shows(world: World) -> None:
+    pieces = shipped(world)
+    ordered: Counter[str] = Counter()
+    told: Counter[str] = Counter()
+    for row in world.legacy["order_lines"]:
+        ordered[row[0]] += row[3]
+        told[row[0]] += row[4]
+    states = {row[0]: row[4] for row in world.legacy["orders"]}
+    assert all(pieces[order] == told[order] for order in pieces)
+    assert all(pieces[order] == ordered[order] for order in pieces if states[order] == "SHIP")
+    partly = [order for order in pieces if pieces[order] < ordered[order]]
+    assert partly
+    assert {states[order] for order in partly} == {"CONF"}
+    marked = {row[0]: row[9] for row in world.legacy["orders"]}
+    wrong = {order for order in pieces if marked[order] != ("P" if order in partly else "F")}
+    assert sorted(wrong) == world.truth["shipping_unmarked"]
+    assert any(count > 1 for count in Counter(row[1] for row in world.legacy["warehouse.shipments"]).values())
+
+
+def test_every_shipment_but_the_untold_is_on_the_order_desk_s_list(world: World) -> None:
+    sent = {row[0] for row in world.legacy["warehouse.shipments"]}
+    told = {row[0] for row in world.legacy["deliveries"]}
+    assert told <= sent
+    assert sorted(sent - told) == world.truth["shipments_untold"]
+
+
+def test_returns_are_of_what_left_and_credited_ones_have_their_credit_note(world: World) -> None:
+    shipped_lines = {(row[0], row[1]): row[4] for row in world.legacy["order_lines"]}
+    orders = {row[0]: row[1] for row in world.legacy["warehouse.returns"]}
+    assert all(row[4] <= shipped_lines[orders[row[0]], row[2]] for row in world.legacy["warehouse.return_lines"])
+    credited = {doc["Reference"] for doc in world.accounting["credit_notes"] if doc["Reference"].startswith("RT-")}
+    states = {row[0]: row[4] for row in world.legacy["warehouse.returns"]}
+    assert credited == {number for number, state in states.items() if state == "CHK"}
+    unknown = {one["id"] for one in world.truth["unknown_codes"] if one["stream"] == "returns"}
+    waiting = {number for number, state in states.items() if state == "REC"} - unknown
+    assert sorted(waiting) == world.truth["returns_to_credit"]
+    silent = {row[0] for row in world.legacy["warehouse.returns"] if row[0] in credited and row[8] != "C"}
+    assert sorted(silent) == world.truth["credits_untold"]
+
+
+def test_cancelled_orders_that_were_billed_owe_all_of_it(world: World) -> None:
+    cancelled = {row[0] for row in world.legacy["orders"] if row[4] == "CANC"}
+    billed = {doc["Reference"]: doc for doc in world.accounting["invoices"]}
+    assert sorted(cancelled & billed.keys()) == world.truth["cancelled_billed"]
+    assert all(billed[number]["AmountDue"] == billed[number]["Total"] for number in world.truth["cancelled_billed"])
+
+
+def test_open_disputes_are_those_of_open_tickets(world: World) -> None:
+    tickets = [doc["properties"] for doc in world.crm["tickets"]]
+    disputes = [one for one in tickets if one["hs_ticket_category"] == "BILLING_ISSUE"]
+    found = sorted(one["order_number"] or "" for one in disputes if one["hs_pipeline_stage"] != "4")
+    assert found == world.truth["disputed_orders"]
+    held = {row[0] for row in world.legacy["orders"] if row[10] == "Y"}
+    assert sorted(set(found) - held) == world.truth["disputes_unmarked"]
+    assert any(one["hs_pipeline_stage"] == "4" for one in disputes)
+
+
+def test_staff_are_whom_the_systems_name(world: World) -> None:
+    staff = {row[0]: row for row in world.workbook["staff"]}
+    clerks = {row[0] for row in world.legacy["clerks"]}
+    assert clerks <= staff.keys()
+    assert {row[8] for row in world.legacy["orders"] if row[8]} <= clerks
+    mails = {row[2] for row in world.workbook["staff"]}
+    assert {doc["properties"]["account_manager"] for doc in world.crm["companies"]} - {None} <= mails
+    assert world.truth["leavers_with_login"] == sorted(number for number in clerks if staff[number][8])
 
 
 def test_nothing_is_from_the_future(world: World) -> None:
