@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from staging.outbox import CHANGES
+
 
 def open_hold(
     conn: Connection,
@@ -65,8 +67,8 @@ def writes_of(conn: Connection, hold_id: int) -> list[Mapping[str, Any]]:
     """The writes behind a hold that still wait, with what they would change."""
     found = conn.execute(
         text(
-            "select id, canonical_id, op, source_id, fields, before, because, reason, write_hash, created_at"
-            " from ops.outbox where hold_id = :id and state = 'held' order by id"
+            f"select o.id, o.canonical_id, o.op, o.source_id, o.fields, {CHANGES} as before, o.because, o.reason,"
+            " o.write_hash, o.created_at from ops.outbox o where o.hold_id = :id and o.state = 'held' order by o.id"
         ),
         {"id": hold_id},
     ).mappings()

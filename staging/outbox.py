@@ -10,6 +10,7 @@ unknown → delivered | ready            looked up first; never a blind second c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,14 @@ _TABLE = ident("ops", "outbox")
 
 OPEN = "('planned', 'ready', 'waiting', 'held')"
 
+CHANGES = (
+    "coalesce(o.before, (select json_agg(json_build_object('field', a.key, 'old', null, 'new', a.value,"
+    " 'authority', coalesce(p.authority ->> a.key, ''))) from json_each_text(o.asked) a, ops.plan p"
+    " where p.id = o.plan_id and a.value is not null), '[]')"
+)
+"""SQL: what a write of the outbox (`o`) changes, as a list of {field, old, new, authority}. A create keeps no list of
+its own: all it asks for is new."""
+
 
 def enqueue(conn: Connection, rows: pl.DataFrame) -> int:
     """Stores planned writes; the frame's columns are the table's."""
@@ -34,15 +43,30 @@ def enqueue(conn: Connection, rows: pl.DataFrame) -> int:
 
 
 def begin_plan(
-    conn: Connection, *, sync_id: int | None, integration: str, entity: str, system: str, stream: str
+    conn: Connection,
+    *,
+    sync_id: int | None,
+    integration: str,
+    entity: str,
+    system: str,
+    stream: str,
+    authority: Mapping[str, str],
 ) -> int:
-    """Opens a plan, the frozen set of one integration's target in one sync; gives its id."""
+    """Opens a plan, the frozen set of one integration's target in one sync; gives its id. `authority`: target path →
+    system of record."""
     found = conn.execute(
         text(
-            "insert into ops.plan (sync_id, integration, entity, system, stream)"
-            " values (:sync, :integration, :entity, :system, :stream) returning id"
+            "insert into ops.plan (sync_id, integration, entity, system, stream, authority)"
+            " values (:sync, :integration, :entity, :system, :stream, cast(:authority as json)) returning id"
         ),
-        {"sync": sync_id, "integration": integration, "entity": entity, "system": system, "stream": stream},
+        {
+            "sync": sync_id,
+            "integration": integration,
+            "entity": entity,
+            "system": system,
+            "stream": stream,
+            "authority": json.dumps(dict(authority)),
+        },
     )
     return int(found.scalar_one())
 
@@ -273,7 +297,8 @@ def unsent(
         found = conn.execute(
             text(
                 f"select o.id, o.integration, o.entity, o.canonical_id, {label} as label, o.system, o.stream, o.op,"
-                " o.source_id, o.because, o.reason, o.refs, o.before, o.write_hash, o.state, o.payload::text as payload"
+                f" o.source_id, o.because, o.reason, o.refs, {CHANGES} as before, o.write_hash, o.state,"
+                " o.payload::text as payload"
                 f" from ops.outbox o left join {ident('golden', entity)} g on g.id = o.canonical_id"
                 f" where o.entity = :entity and o.integration = any(:names) and o.state in {OPEN} order by o.id"
             ),

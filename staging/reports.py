@@ -14,6 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, text
 
 from staging import pauses as resting
+from staging.outbox import CHANGES
 
 Row = dict[str, Any]
 Queue = Literal["quarantine", "dead_letter", "review", "hold", "finding", "incident"]
@@ -156,7 +157,7 @@ def sample_payloads(conn: Connection, system: str, stream: str, limit: int = 1_0
 
 def writes_of(conn: Connection, entity: str, canonical_id: str) -> list[Row]:
     """Every write that a golden record caused, in order."""
-    return _rows(conn, _query("writes_of"), {"entity": entity, "id": canonical_id})
+    return _rows(conn, _query("writes_of").replace("{changes}", CHANGES), {"entity": entity, "id": canonical_id})
 
 
 def attempts_of(conn: Connection, outbox_ids: Sequence[int]) -> list[Row]:

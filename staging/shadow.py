@@ -36,16 +36,18 @@ def confirm_shadow(conn: Connection, rows: pl.DataFrame) -> None:
 
 
 def shadows(conn: Connection, entity: str, system: str, stream: str, ids: pl.DataFrame) -> pl.DataFrame:
-    """The shadows of golden records in a target: id, source_id, asked, read (JSON text), version."""
+    """The shadows of golden records in a target: id, source_id, asked, read (JSON text), the paths that were
+    ever asked, version, archived."""
     table = temporary(conn, "shadow_ids", {"canonical_id": "text"}, ids.select("canonical_id").unique())
     return read_frame(
         conn,
-        f"select s.canonical_id, s.source_id, s.asked::text, s.read::text, s.version, s.is_archived from {table} a"
+        "select s.canonical_id, s.source_id, s.asked::text, s.read::text,"
+        f" (select json_agg(k)::text from json_object_keys(s.asked) k), s.version, s.is_archived from {table} a"
         f" join ops.shadow s using (canonical_id) where s.entity = {literal(entity)}"
         f" and s.system = {literal(system)} and s.stream = {literal(stream)}",
         {
-            "id": pl.String, "source_id": pl.String, "asked": pl.String, "read": pl.String, "version": pl.Int64,
-            "archived": pl.Boolean,
+            "id": pl.String, "source_id": pl.String, "asked": pl.String, "read": pl.String,
+            "asked_paths": pl.List(pl.String), "version": pl.Int64, "archived": pl.Boolean,
         },
     )  # fmt: skip
 

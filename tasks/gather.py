@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-import orjson
 import polars as pl
 
 from canonical import drift, planning
 from canonical.landscape import Integration, Target
-from canonical.mapping.native import same_value
+from canonical.mapping.native import from_flat_json, same_lists, same_numbers
 from canonical.mapping.program import OutboundProgram
 from canonical.model import Entity
 from staging import crosswalk, delivery, golives, pauses, queues, shadow, staged
@@ -56,14 +55,15 @@ def gather(
     paths = program.paths
     desired = program.run(records, world.lookups(conn, program, records)).frame
     natives = staged.natives(conn, entity, target.system, target.stream, ids)
-    native = _json_columns(natives.filter(pl.col("native").is_not_null() & ~pl.col("gone")), "native", paths, "")
+    native = _told(natives.filter(pl.col("native").is_not_null() & ~pl.col("gone")), "native", paths, "")
     known = shadow.shadows(conn, entity.name, target.system, target.stream, ids)
     links = crosswalk.links_in(conn, entity.name, target.system, target.stream, ids).join(
         known.select("id", "archived"), on="id", how="left"
     )
-    asked = _json_columns(known, "asked", paths, "asked:").join(_json_columns(known, "read", paths, "read:"), on="id")
-    asked = asked.with_columns(_keys_of(known, "asked").alias("_asked"))
-    authority = {path: world.authority(entity, columns) for path, columns in program.sources.items()}
+    asked = known.select("id", pl.col("asked_paths").alias("_asked"))
+    for side in ("asked", "read"):
+        asked = asked.hstack(_told(known, side, paths, f"{side}:").drop("id"))
+    authority = authorities(world, way)
     # our own id is only a mark on what we create; a target that is only ever created in keeps every field for itself
     create_only = frozenset(
         path
@@ -105,6 +105,11 @@ def gather(
     )
 
 
+def authorities(world: World, way: Way) -> dict[str, str]:
+    """Target path → the system of record of what is written there."""
+    return {path: world.authority(way.entity, columns) for path, columns in way.program.sources.items()}
+
+
 def _not_archived_again(links: pl.DataFrame, natives: pl.DataFrame) -> pl.DataFrame:
     """What we archived and somebody reopened there is live: read after our archive was confirmed, and not gone."""
     live = natives.filter(~pl.col("gone") & (pl.col("read_at") > pl.col("confirmed_at"))).select(
@@ -117,22 +122,10 @@ def _not_archived_again(links: pl.DataFrame, natives: pl.DataFrame) -> pl.DataFr
     )
 
 
-def _json_columns(frame: pl.DataFrame, column: str, paths: Iterable[str], prefix: str) -> pl.DataFrame:
-    """A column of flat JSON objects (path → text) as one column a path."""
-    names = list(paths)
-    structure = pl.Struct({f"v{n}": pl.String for n in range(len(names))})
-    if frame.is_empty():
-        return pl.DataFrame(schema={"id": pl.String, **{f"{prefix}{p}": pl.String for p in names}})
-    objects = [orjson.loads(text) if text else {} for text in frame[column].to_list()]
-    rows = pl.Series("rows", [{f"v{n}": o.get(p) for n, p in enumerate(names)} for o in objects], dtype=structure)
-    return frame.select("id").with_columns(
-        rows.struct.field(f"v{n}").alias(f"{prefix}{path}") for n, path in enumerate(names)
-    )
-
-
-def _keys_of(frame: pl.DataFrame, column: str) -> pl.Series:
-    names = [list(orjson.loads(text)) if text else [] for text in frame[column].to_list()]
-    return pl.Series(column, names, dtype=pl.List(pl.String))
+def _told(frame: pl.DataFrame, column: str, paths: Iterable[str], prefix: str) -> pl.DataFrame:
+    """A column of flat JSON objects (path → text) as one column a path, beside `id`."""
+    values = from_flat_json(frame[column], paths)
+    return frame.select("id").hstack(values.rename(lambda path: f"{prefix}{path}"))
 
 
 def _agreement(
@@ -161,15 +154,15 @@ def _agreement(
         return agreed
     sides = agreed.select("id").join(native.select("id", *loose), on="id", how="left", maintain_order="left")
     sides = sides.join(desired.select("id", *loose), on="id", how="left", suffix=":ours", maintain_order="left")
-    return agreed.with_columns(
-        pl.Series(
-            path,
-            [same_value(program.kinds[path], o, t) for o, t in sides.select(f"{path}:ours", path).iter_rows()],
-            dtype=pl.Boolean,
-        )
-        | pl.col(path)
-        for path in loose
-    )
+    return agreed.with_columns(_loosely_same(program, sides, path).alias(path) | pl.col(path) for path in loose)
+
+
+def _loosely_same(program: OutboundProgram, sides: pl.DataFrame, path: str) -> pl.Series:
+    """Where two spellings of a number or a list of lines say the same."""
+    ours, theirs = sides[f"{path}:ours"], sides[path]
+    if path not in program.lists:
+        return same_numbers(ours, theirs)
+    return same_lists(ours, theirs, [element.path for element in program.lists[path].elements])
 
 
 def _agrees(entity: Entity, columns: tuple[str, ...], mapped: frozenset[str]) -> pl.Expr:

@@ -6,16 +6,15 @@ Runs inside resolve's transaction, so that a golden change and its writes commit
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
 
-import orjson
 import polars as pl
 
 from canonical import keys, planning
+from canonical.mapping.native import flat_json
 from canonical.mapping.payloads import build_payloads
 from staging import dirty, golden, locks, outbox, queues, shadow
 from staging.engine import Connection
-from tasks.gather import Way, gather, ways
+from tasks.gather import Way, authorities, gather, ways
 from tasks.world import World
 
 CHUNK = 50_000
@@ -53,6 +52,7 @@ def plan_pairs(
                     entity=entity,
                     system=target.system,
                     stream=target.stream,
+                    authority=authorities(world, way),
                 )
             count = plan_target(conn, world, way, ids, plan_id=plan_id, sync_id=sync_id, changed=changed)
             name = f"{target.system}/{target.stream}"
@@ -147,7 +147,7 @@ def outbox_rows(
         pl.col("asked").fill_null("{}"),
         pl.col("changes").alias("before"),
         pl.concat_list(pl.col("fields").list.eval(pl.format('"{}"', pl.element()))).alias("fields"),
-        pl.when(waits.list.len() > 0).then(_waits_json(rows)).alias("refs"),
+        pl.when(waits.list.len() > 0).then(_json_of(waits)).alias("refs"),
         keys.write_keys(target.system, target.stream, rows),
         keys.write_hashes(entity, target.system, target.stream, rows),
         "because",
@@ -157,9 +157,10 @@ def outbox_rows(
     )
 
 
-def _waits_json(rows: pl.DataFrame) -> pl.Series:
-    texts = [orjson.dumps(w).decode() if w else None for w in rows["waits_for"].to_list()]
-    return pl.Series("refs", texts, dtype=pl.String)
+def _json_of(column: pl.Expr) -> pl.Expr:
+    """A column of any type as JSON text."""
+    # encoding a struct of one field gives {"v":…}; what stands between is the JSON of the value
+    return pl.struct(column.alias("v")).struct.json_encode().str.slice(5).str.strip_suffix("}")
 
 
 def _money_json(planned: planning.Planned, given: planning.PlanInput) -> pl.DataFrame:
@@ -176,13 +177,16 @@ def _money_json(planned: planning.Planned, given: planning.PlanInput) -> pl.Data
         "path",
         (_amount("new") - _amount("old")).abs().alias("moved"),
     ).join(codes, on="id", how="left", maintain_order="left")
-    rows: dict[str, dict[str, Decimal]] = {}
-    for row in moved.iter_rows(named=True):
-        currency = row[f"currency:{row['path']}"] or ""
-        per = rows.setdefault(row["id"], {})
-        per[currency] = per.get(currency, Decimal(0)) + row["moved"]
-    texts = [(i, orjson.dumps({c: str(m) for c, m in per.items()}).decode()) for i, per in rows.items()]
-    return pl.DataFrame(texts, schema=schema, orient="row")
+    currency = pl.coalesce(
+        *(pl.when(pl.col("path") == path).then(pl.col(f"currency:{path}")) for path in given.money), pl.lit("")
+    )
+    member = pl.format("{}:{}", _json_of(pl.col("currency")), _json_of(pl.col("moved").cast(pl.String)))
+    return (
+        moved.group_by("id", currency.alias("currency"), maintain_order=True)
+        .agg(pl.col("moved").sum())
+        .group_by("id", maintain_order=True)
+        .agg((pl.lit("{") + member.str.join(",") + pl.lit("}")).alias("money"))
+    )
 
 
 def _currencies(given: planning.PlanInput) -> list[pl.Expr]:
@@ -195,15 +199,6 @@ def _currencies(given: planning.PlanInput) -> list[pl.Expr]:
 
 def _amount(column: str) -> pl.Expr:
     return pl.col(column).cast(pl.Decimal(38, 6), strict=False).fill_null(0)
-
-
-def flat_json(frame: pl.DataFrame, paths: Iterable[str]) -> pl.Series:
-    """One flat JSON object a row: path → text or null."""
-    names = list(paths)
-    rows = frame.select(names).rows()
-    return pl.Series(
-        "asked", [orjson.dumps(dict(zip(names, row, strict=True))).decode() for row in rows], dtype=pl.String
-    )
 
 
 def _enqueue(conn: Connection, way: Way, rows: pl.DataFrame, ids: pl.DataFrame) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 
 import polars as pl
@@ -22,7 +23,7 @@ def plan(given: PlanInput) -> Planned:
     """
     rows = fields.decide(given, fields.gather(given))
     told = _long(given, rows)
-    writes = _writes(given, rows, told)
+    writes = _writes(given, rows)
     written = writes.select("id").join(rows, on="id", how="left", maintain_order="left")
     asked_rows = rows.filter(pl.col("_op").is_in(["create", "update", "adopt"]))
     return Planned(
@@ -48,7 +49,8 @@ def _asked_after(given: PlanInput, path: str) -> pl.Expr:
 
 
 def _long(given: PlanInput, rows: pl.DataFrame) -> pl.DataFrame:
-    """One row a field that is sent (or waits to be), in the order of paths within a record."""
+    """One row a field that an update sends (or that waits to be sent), in the order of paths within a record."""
+    rows = rows.filter(pl.col("_op") != "create")
     parts = [
         rows.filter(pl.col(f"why:{path}").is_not_null()).select(
             "id",
@@ -64,16 +66,8 @@ def _long(given: PlanInput, rows: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([empty(CHANGES), *parts]).sort("id", maintain_order=True)
 
 
-def _writes(given: PlanInput, rows: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
+def _writes(given: PlanInput, rows: pl.DataFrame) -> pl.DataFrame:
     ops = rows.filter(pl.col("_op").is_in(["create", "update", "archive", "delete"]))
-    fields_told = told.group_by("id", maintain_order=True).agg(
-        pl.col("path").alias("fields"),
-        pl.struct(pl.col("path").alias("field"), "old", "new", "authority")
-        .struct.json_encode()
-        .str.join(",")
-        .alias("_json"),
-        pl.col("path").filter(pl.col("why") == "drift").alias("_restored"),
-    )
     waits = [
         pl.when(pl.col(f"wait:{p}").is_not_null() & pl.col(f"why:{p}").is_not_null()).then(
             pl.struct(pl.lit(p).alias("path"), pl.lit(e).alias("entity"), pl.col(f"wait:{p}").alias("id"))
@@ -86,22 +80,51 @@ def _writes(given: PlanInput, rows: pl.DataFrame, told: pl.DataFrame) -> pl.Data
         for p in given.paths
     ]
     asked_for = given.holds.group_by("id").agg(pl.col("because").str.join("; ").alias("_asked_for"))
-    ops = ops.join(fields_told, on="id", how="left", maintain_order="left").join(
-        asked_for, on="id", how="left", maintain_order="left"
-    )
     waits_for = pl.concat_list(waits).list.drop_nulls() if waits else pl.lit([], dtype=pl.List(WAIT))
+    ops = ops.join(asked_for, on="id", how="left", maintain_order="left").with_columns(
+        waits_for.alias("waits_for"),
+        _paths_with(given, lambda why: why.is_not_null()).alias("fields"),
+        _paths_with(given, lambda why: why == "drift").alias("_restored"),
+    )
+    is_whole = (pl.col("_op") == "create") & (pl.col("waits_for").list.len() == 0)
+    told = ops.filter(~is_whole).select("id", _changes_json(given).alias("changes"))
+    ops = ops.join(told, on="id", how="left", maintain_order="left")
     return ops.select(
         "id",
         pl.col("_op").alias("op"),
         "source_id",
         pl.col("version").cast(pl.Int64),
-        pl.col("fields").fill_null(pl.lit([], dtype=pl.List(pl.String))),
-        pl.format("[{}]", pl.col("_json").fill_null("")).alias("changes"),
-        waits_for.alias("waits_for"),
+        "fields",
+        "changes",
+        "waits_for",
         reduce(lambda a, b: a + b, blanks, pl.lit(0, dtype=pl.UInt32)).alias("blanked"),
         _hold(given).alias("hold"),
         _because(given).alias("because"),
     )
+
+
+def _paths_with(given: PlanInput, holds: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
+    """The paths, in their order, for which it holds of why they are sent."""
+    if not given.paths:
+        return pl.lit([], dtype=pl.List(pl.String))
+    named = [pl.when(holds(pl.col(f"why:{path}"))).then(pl.lit(path)) for path in given.paths]
+    return pl.concat_list(named).list.drop_nulls()
+
+
+def _changes_json(given: PlanInput) -> pl.Expr:
+    """What is sent, as the JSON list that people are shown: field, old, new, authority."""
+    told = [
+        pl.when(pl.col(f"why:{path}").is_not_null()).then(
+            pl.struct(
+                pl.lit(path).alias("field"),
+                pl.col(f"old:{path}").alias("old"),
+                pl.coalesce(f"want:{path}", f"wait:{path}").alias("new"),
+                pl.lit(given.authority.get(path, "")).alias("authority"),
+            ).struct.json_encode()
+        )
+        for path in given.paths
+    ]
+    return pl.format("[{}]", pl.concat_str(told, separator=",", ignore_nulls=True) if told else pl.lit(""))
 
 
 def _hold(given: PlanInput) -> pl.Expr:

@@ -118,7 +118,8 @@ class Planned:
 
     writes     one row a write, by id, with the columns of `WRITES`: op create | update | archive | delete; source_id is
                null for a create; fields: the paths sent; changes: JSON list of {field, old, new, authority} as shown to
-               people and kept for undo; waits_for: parents that are missing in the target (the whole write waits);
+               people and kept for undo, null for a create that waits for
+               nothing (all it asks for is new); waits_for: parents that are missing in the target (the whole write waits);
                blanked: fields that this write turns empty; hold: why a person must agree first, null: nobody
     payload    (id, <paths>)  row for row with `writes`: the values to be sent, in the target's spelling
     present    (id, <paths> Boolean)  row for row with `writes`: what is sent at all (a sent null blanks). A path that
@@ -128,7 +129,7 @@ class Planned:
                be kept as the shadow's `asked` once the write is confirmed (for adopted ones: now)
     adopted    (id, source_id, because)  linked, nothing to write, and no complete shadow yet: set the shadow now,
                with `read` := native
-    changes    one row a field sent, with the columns of `CHANGES`: why is new | differs | drift
+    changes    one row a field that an update sends, with the columns of `CHANGES`: why is differs | drift
     findings   columns of `FINDINGS`: kind blank_at_first_link (we have nothing, they have a value: left alone) or
                reopened (archived there, wanted again: nothing is written)
     money      columns of `MONEY`: per operation and currency, sum of |new - old| over the writes, and the sum of

@@ -16,6 +16,7 @@ plan = Table(
     words("entity", required=True),
     words("system", required=True),
     words("stream", required=True),
+    Column("authority", JSON),
     count("considered"),
     count("unchanged"),
     count("adopted"),

@@ -452,6 +452,7 @@ CREATE TABLE ops.plan (
 	entity TEXT NOT NULL,
 	system TEXT NOT NULL,
 	stream TEXT NOT NULL,
+	authority JSON,
 	considered BIGINT DEFAULT 0 NOT NULL,
 	unchanged BIGINT DEFAULT 0 NOT NULL,
 	adopted BIGINT DEFAULT 0 NOT NULL,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import polars as pl
 import pytest
 
 from canonical.landscape import System
-from canonical.mapping.native import native_values, same_value
+from canonical.mapping.native import flat_json, from_flat_json, native_values, same_lists, same_numbers
 from canonical.mapping.program import OutboundProgram, compile_outbound
 from canonical.model import Model
 
@@ -69,24 +70,56 @@ def test_no_records_give_no_values(program: OutboundProgram) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "ours", "theirs", "same"),
+    ("ours", "theirs", "same"),
     [
-        pytest.param("string", "a", "a", True, id="text"),
-        pytest.param("string", "1.0", "1", False, id="text-that-looks-like-numbers"),
-        pytest.param("string", None, None, True, id="both-empty"),
-        pytest.param("number", None, "0", False, id="empty-is-no-zero"),
-        pytest.param("number", "0", None, False, id="zero-is-not-empty"),
-        pytest.param("number", "12.5", "12.50", True, id="numbers-by-value"),
-        pytest.param("number", "0.1", "0.10000000000000001", False, id="numbers-exactly"),
-        pytest.param("number", "x", "x ", False, id="no-numbers-at-all"),
-        pytest.param("number", "1", "one", False, id="one-number"),
-        pytest.param("json", '[{"q": 2}]', '[{"q": "2.00"}]', True, id="lists-by-value"),
-        pytest.param("json", '[{"q": 2, "d": null}]', '[{"q": 2}]', True, id="lists-empty-members"),
-        pytest.param("json", '[{"q": 2}, {"q": 3}]', '[{"q": 3}, {"q": 2}]', False, id="lists-in-order"),
-        pytest.param("json", '[{"d": "x"}]', '[{"d": "y"}]', False, id="lists-of-other-text"),
-        pytest.param("json", '[{"d": true}]', '[{"d": true}]', True, id="lists-with-booleans"),
-        pytest.param("json", '[{"d": true}]', '[{"d": 1}]', False, id="a-boolean-is-no-number"),
+        pytest.param(None, "0", False, id="empty-is-no-zero"),
+        pytest.param("0", None, False, id="zero-is-not-empty"),
+        pytest.param("12.5", "12.50", True, id="numbers-by-value"),
+        pytest.param("1000", "1e3", True, id="an-exponent"),
+        pytest.param("0.1", "0.10000000000000001", False, id="numbers-exactly"),
+        pytest.param("0.1", "0.1000000000000000000000001", False, id="finer-than-can-be-held"),
+        pytest.param("x", "x ", False, id="no-numbers-at-all"),
+        pytest.param("1", "one", False, id="one-number"),
     ],
 )
-def test_same_value(kind: str, ours: str | None, theirs: str | None, same: bool) -> None:
-    assert same_value(kind, ours, theirs) is same
+def test_same_numbers(ours: str | None, theirs: str | None, same: bool) -> None:
+    assert same_numbers(text([ours, "1"]), text([theirs, "1.0"])).to_list() == [same, True]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "same"),
+    [
+        pytest.param('[{"q": 2}]', '[{"q": "2.00"}]', True, id="by-value"),
+        pytest.param('[{"q": 2, "d": null}]', '[{"q": 2}]', True, id="empty-members"),
+        pytest.param('[{"q": 2}, {"q": 3}]', '[{"q": 3}, {"q": 2}]', False, id="in-order"),
+        pytest.param('[{"q": 2}, {"q": 3}]', '[{"q": 2}]', False, id="one-fewer"),
+        pytest.param('[{"d": "x"}]', '[{"d": "y"}]', False, id="other-text"),
+        pytest.param('[{"d": true}]', '[{"d": true}]', True, id="booleans"),
+        pytest.param('[{"d": true}]', '[{"d": 1}]', False, id="a-boolean-is-no-number"),
+        pytest.param('[{"q": 12345678901234567890.12}]', '[{"q": 12345678901234567890.13}]', False, id="exactly"),
+        pytest.param(None, '[{"q": 2}]', False, id="none-of-ours"),
+        pytest.param("[]", None, False, id="none-of-theirs"),
+    ],
+)
+def test_same_lists(ours: str | None, theirs: str | None, same: bool) -> None:
+    beside = '[{"d":"beside"}]'
+    assert same_lists(text([ours, beside]), text([theirs, beside]), ["q", "d"]).to_list() == [same, True]
+
+
+def test_flat_objects_come_back_as_they_went() -> None:
+    values = ['a "quoted" \\ text', "line\nbreak \x01 \u2028 é 😀", "", None]
+    frame = pl.DataFrame({"a.b": text(values), 'odd"[x=y].path': text(values[::-1])})
+    texts = flat_json(frame, frame.columns)
+    assert [json.loads(t) for t in texts] == frame.to_dicts()
+    assert from_flat_json(texts, frame.columns).equals(frame)
+
+
+def test_a_path_that_an_object_does_not_name_is_null() -> None:
+    assert from_flat_json(text(['{"a":"1","b":"2"}', None, "{}"]), ["a", "c"]).to_dict(as_series=False) == {
+        "a": ["1", None, None],
+        "c": [None, None, None],
+    }
+
+
+def text(values: list[str | None]) -> pl.Series:
+    return pl.Series("text", values, dtype=pl.String)
