@@ -6,6 +6,7 @@ evaluated as Python. Understood:
     == != < <= > >=   && || !  (also written and, or, not)   in [a, b]   c ? a : b   + - * /
     has(x)            the value is there (not null)          size(x)     characters of a text
     x.startsWith('')  x.endsWith('')  x.contains('')  x.matches('regular expression, linear time')
+    a['kind=main'].b  the element of a list with that member, as sheets write a[kind=main].b
     changed('field')  the field is among those that changed: column `_changed`, List(String)
 
 A comparison with an empty (null) value is false, whichever way it is turned; `x == null` and `has(x)` ask for it.
@@ -349,7 +350,7 @@ def _pattern(text: str) -> str:
 
 
 def _dotted(tree: Tree[Token]) -> str:
-    """`a.b`, `a['b']` and `a[0].b` as the sheet writes the path."""
+    """`a.b`, `a['b']`, `a[0].b` and `a['member=value'].b` as the sheet writes the path."""
     match str(tree.data):
         case "ident":
             return str(tree.children[0])
@@ -358,7 +359,8 @@ def _dotted(tree: Tree[Token]) -> str:
         case "member_index":
             index = _only(tree.children[1])
             if isinstance(index, Token) and index.type == "STRING_LIT":
-                return f"{_dotted_member(tree.children[0])}.{ast.literal_eval(index.value)}"
+                inner, picked = _dotted_member(tree.children[0]), str(ast.literal_eval(index.value))
+                return f"{inner}[{picked}]" if "=" in picked else f"{inner}.{picked}"
             if isinstance(index, Token) and index.type == "INT_LIT":
                 return f"{_dotted_member(tree.children[0])}[{index.value}]"
     raise ExpressionError("a field's name", f"a {tree.data}")

@@ -154,3 +154,8 @@ def test_any_text_is_a_condition_or_refused(words: list[str]) -> None:
     found = FRAME.select(expression.expr.alias("r"))["r"]
     assert found.dtype == pl.Boolean
     assert found.null_count() == 0
+
+
+def test_an_element_is_picked_by_a_member_as_sheets_do() -> None:
+    expression = compile_expression("custom_fields['name=Kind of work'].enum_value.name == 'Order'", None)
+    assert expression.columns == ("custom_fields[name=Kind of work].enum_value.name",)
