@@ -96,7 +96,7 @@ def kind_of(system: str, stream: str, options: Mapping[str, Any]) -> Kind:
     external = options.get("external", False)
     if not isinstance(external, bool):
         raise Misdeclared(f"external: expected true or false, found {external!r}", where=where)
-    more = [*_names(options, "more_fields", where), *(("external.gid", "external.data") if external else ())]
+    more = [*_names(options, "more_fields", where), *(("external", "external.data") if external else ())]
     return Kind(
         name=stream,
         fields=tuple(dict.fromkeys([*_FIELDS[stream], *more])),
