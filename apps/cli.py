@@ -14,9 +14,11 @@ from typer.exceptions import TyperException
 
 from apps import exits
 from apps.commands import (
+    apply,
     check,
     db,
     demo,
+    deploy,
     explain,
     findings,
     holds,
@@ -84,7 +86,7 @@ def _join_demo(command: str | None) -> None:
 GROUPS = (
     demo,
     check, model, mapping, systems,
-    plan, sync, watch, serve,
+    plan, apply, sync, watch, serve, deploy,
     status, explain, ledger,
     reviews, holds, quarantine, findings,
     db,

@@ -5,6 +5,8 @@ Heavy modules are imported inside functions: `concord --help` and `concord db st
 
 from __future__ import annotations
 
+import getpass
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -142,6 +144,11 @@ def role(landscape: Landscape, name: str) -> str:
     if name not in landscape.people:
         raise unknown("role", name, landscape.people)
     return name
+
+
+def who(landscape: Landscape, by: str | None) -> str:
+    """Whoever gives this command: the role that was named, else the account that runs it."""
+    return role(landscape, by) if by else f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def system(landscape: Landscape, name: str) -> str:

@@ -25,6 +25,8 @@ POINTS: Final = {
     "deliver.sent": "the target has answered, nothing of it is stored",
     "deliver.settling": "receipts, links and shadows are stored, not committed",
     "deliver.settled": "receipts, links and shadows are committed",
+    "apply.committing": "a plan agrees and its writes are released, not committed",
+    "apply.committed": "a plan is applied and committed, nothing is sent",
     "token.asked": "the renewal of a token is noted and committed, not sent",
     "token.given": "a system has put a new token in place of the old, nothing of it is stored",
     "token.stored": "a new token is committed, not used yet",

@@ -72,6 +72,8 @@ def apply(
         shown = writes_of(conn, plan_id)
     if plan["state"] == "applied":
         return _go_on(world, plan_id, plan["name"])
+    if plan["name"] != "all" and plan["name"] not in world.landscape.integrations:
+        raise NotApplied(f"the landscape declares no integration {plan['name']} any more")
     integrations = chosen(world, plan["name"])
     _check(world, plan, shown, approval)
     sync_id = begin(world, plan["name"], "apply", started_by=by)

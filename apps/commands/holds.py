@@ -125,6 +125,8 @@ def _decide(
         listing.require_open("hold", entry)
         if not writes:
             raise Stop(0, f"nothing to do: no write waits behind hold {entry_id} any more")
+        if is_approved and entry["requested_by"] == by:
+            raise Stop(REFUSED, f"{by} asked for these writes in person: somebody else must approve them")
         prove(world, by)
         verb = "Send" if is_approved else "Drop"
         if not yes and is_interactive():
@@ -142,12 +144,20 @@ def _decide(
             return entry, act(conn, entry_id, by=by, reason=reason)
 
 
-def prove(world: World, by: str) -> None:
-    """Asks for the personal code where the person has declared one (DESIGN 9.14); compared in constant time."""
+def prove(world: World, by: str, *, is_code_needed: bool = False) -> None:
+    """Asks for the personal code where the person has declared one (DESIGN 9.14); compared in constant time.
+
+    `is_code_needed`: whoever has declared none is refused."""
     from tasks.landscape import read_secret
 
     person = world.landscape.people[by]
     if person.code is None:
+        if is_code_needed:
+            raise Stop(
+                REFUSED,
+                f"{by} has no personal code to prove who it is, and this needs one",
+                f"declare it in landscape.yaml: people: {{{by}: {{code: {{env: …}}}}}}",
+            )
         return
     given = os.environ.get(CODE)
     if given is None:
