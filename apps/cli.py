@@ -25,6 +25,7 @@ from apps.commands import (
     ledger,
     mapping,
     model,
+    pause,
     plan,
     quarantine,
     reviews,
@@ -86,7 +87,7 @@ def _join_demo(command: str | None) -> None:
 GROUPS = (
     demo,
     check, model, mapping, systems,
-    plan, apply, sync, watch, serve, deploy,
+    plan, apply, sync, pause, watch, serve, deploy,
     status, explain, ledger,
     reviews, holds, quarantine, findings,
     db,

@@ -47,6 +47,31 @@ def moment(text: str | None, name: str = "--since") -> datetime | None:
     return found
 
 
+_CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)\Z")
+
+
+def later(text: str | None, name: str = "--until") -> datetime | None:
+    """A time to come as a person types it; `18:30` is the next time the clock shows it. Raises typer.BadParameter."""
+    if text is None:
+        return None
+    now = datetime.now(UTC)
+    try:
+        if ahead := _AGO.match(text.strip()):
+            found = now + timedelta(**{_UNIT[ahead[2]]: int(ahead[1])})
+        elif clock := _CLOCK.match(text.strip()):
+            found = now.astimezone().replace(hour=int(clock[1]), minute=int(clock[2]), second=0, microsecond=0)
+            found = found if found > now else found + timedelta(days=1)
+        else:
+            found = datetime.fromisoformat(text.strip())
+            found = found if found.tzinfo else found.astimezone()
+    except (ValueError, OverflowError):
+        expected = "2h, 3d, 18:30 or a date like 2026-08-01"
+        raise typer.BadParameter(f"{name}: expected {expected}, found {text!r}") from None
+    if found <= now:
+        raise typer.BadParameter(f"{name}: {text} is over already")
+    return found
+
+
 def _checked(text: str | None) -> str | None:
     """Refused before anything is opened."""
     moment(text)

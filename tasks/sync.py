@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from connectors.protocol import ConnectorError
-from staging import locks, runs
+from staging import locks, pauses, runs
 from tasks.deliver import deliver
 from tasks.extract import Extracted, extract
 from tasks.plan import note_declarations, plan_leftovers
@@ -73,6 +73,8 @@ class Summary:
     reviews: int = 0
     findings: int = 0
     quarantined: int = 0
+    paused: list[str] = field(default_factory=list)
+    """What was not planned because a person lets it rest: who, why, until when."""
     trouble: list[Trouble] = field(default_factory=list)
     docs: str | None = None
 
@@ -279,6 +281,10 @@ def _count_queues(world: World, summary: Summary) -> None:
     with world.transaction() as conn:
         waits = runs.queue_counts(conn, summary.integrations)
         observed = runs.observed_counts(conn, summary.sync_id)
+        resting = pauses.active(conn)
+    mine = {f"integration:{i}" for i in summary.integrations}
+    mine |= {f"system:{s}" for s in world.target_systems(summary.integrations)}
+    summary.paused = [p.said for p in resting if p.what in mine]
     summary.reviews, summary.findings = waits["reviews"], waits["findings"]
     summary.held = summary.waiting = 0
     for place, states in waits["writes"].items():

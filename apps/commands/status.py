@@ -13,8 +13,9 @@ from apps.options import Json
 from apps.screen import age, count, emit, heading, show, table, then, when
 
 if TYPE_CHECKING:
-    from canonical.landscape import Integration
+    from canonical.landscape import Integration, Target
     from staging.engine import Connection
+    from staging.golives import GoingLive
     from tasks.world import World
 
 
@@ -34,15 +35,20 @@ def status(context: typer.Context, as_json: Json = False) -> None:
 
 def gather(world: World, conn: Connection) -> dict[str, Any]:
     """The state of everything, under stable keys."""
-    from staging import reports
+    from staging import golives, reports
 
     now = datetime.now(UTC)
     last = reports.last_syncs(conn, list(world.landscape.integrations))
+    live = golives.live(conn)
     found: dict[str, Any] = {
         "landscape": world.landscape.name,
         "at": now,
         "integrations": [
-            _integration(world, i, _as_it_is(conn, last[i.name]), now) for i in world.landscape.integrations.values()
+            {
+                **_integration(world, i, _as_it_is(conn, last[i.name]), now),
+                "targets": [_target(i.name, target, live) for target in i.to],
+            }
+            for i in world.landscape.integrations.values()
         ],
         "outbox": reports.outbox_waits(conn),
         "queues": reports.open_queues(conn),
@@ -89,6 +95,19 @@ def _integration(world: World, integration: Integration, last: Mapping[str, Any]
             "silent_seconds": last["silent_seconds"] if last["state"] == "running" else None,
         },
         "last_complete_at": last["last_complete_at"],
+    }
+
+
+def _target(name: str, target: Target, live: Mapping[tuple[str, str, str], GoingLive]) -> dict[str, Any]:
+    """A target with the mode that holds now: as declared, or live by a person's word."""
+    went = live.get((name, target.system, target.stream)) if target.mode == "observe" else None
+    return {
+        "system": target.system,
+        "stream": target.stream,
+        "declared": target.mode,
+        "mode": "write" if went else target.mode,
+        "live_by": went.by if went else None,
+        "live_at": went.at if went else None,
     }
 
 
@@ -147,8 +166,7 @@ def _print(found: Mapping[str, Any]) -> None:
     )
     _print_errors(found)
     _print_incidents(found["incidents"])
-    for pause in found["paused"]:
-        show(f"paused: {pause['what']} by {pause['by']} since {when(pause['at'])}: {pause['reason'] or ''}")
+    _print_switches(found)
     if found["outbox"]:
         heading("writes on their way")
         table(
@@ -172,6 +190,24 @@ def _print(found: Mapping[str, Any]) -> None:
         show("nothing")
     show("")
     then(*found["next"])
+
+
+def _print_switches(found: Mapping[str, Any]) -> None:
+    """What is paused, and which targets are only observed or went live by a person's word."""
+    for pause in found["paused"]:
+        kind, _, name = pause["what"].partition(":")
+        until = f"until {when(pause['until'])}" if pause["until"] else "until somebody resumes it"
+        show(f"paused: {kind} {name}, by {pause['by']} since {when(pause['at'])}, {until}: {pause['reason']}")
+        behind = count(pause["waiting"], "write waits", "writes wait") + " behind it; " if pause["waiting"] else ""
+        then(f"{behind}concord resume {name}")
+    for each in found["integrations"]:
+        for target in each["targets"]:
+            place = f"{each['integration']} to {target['system']}/{target['stream']}"
+            if target["mode"] == "observe":
+                show(f"observed only: {place}: it is planned and reported, nothing is sent")
+                then(f"concord golive {each['integration']}")
+            elif target["live_by"]:
+                show(f"live by {target['live_by']} since {when(target['live_at'])}: {place}")
 
 
 def _run_row(each: Mapping[str, Any], now: datetime) -> Sequence[object]:

@@ -143,7 +143,8 @@ def print_summary(found: Mapping[str, Any]) -> None:
     targets = found["targets"]
     if targets:
         heading("written")
-        names = ("created", "updated", "archived", "deleted", "held", "waiting")
+        names = ["created", "updated", "archived", "deleted", "held", "waiting"]
+        names += ["observed"] if any(counts.get("observed") for counts in targets.values()) else []
         table(
             ("target", *(f"#{n}" for n in names)),
             [(place, *(int(counts.get(n, 0)) for n in names)) for place, counts in sorted(targets.items())],
@@ -157,6 +158,8 @@ def print_summary(found: Mapping[str, Any]) -> None:
     if found["rejected"]:
         show(f"! {count(found['rejected'], 'write')} refused by its target for good", style="red")
         then("concord dead-letters list")
+    for paused in found["paused"]:
+        show(f"not planned: {paused}", style="yellow")
     _print_waiting(found)
     for name, what in (("flow_run_url", "this run in Prefect"), ("docs", "what was validated (Data Docs)")):
         if found.get(name):
