@@ -84,5 +84,6 @@ FORMS: tuple[Form, ...] = (
         description="Look for what should have happened and did not, and tell whom it concerns.",
         cron=WATCH,
     ),
+    Form("flows.incident.incident"),
 )
 """In the order in which they are registered."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.events import emit_event
 from prefect.flows import Flow
 
 from staging.incidents import Cause
 from tasks import incidents
 from tasks.landscape import folder_of
+from tasks.signs import TOLD
 from tasks.steps import opened
 from tasks.world import World
 
@@ -37,17 +39,37 @@ def tell_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> 
 
 
 def tell_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """A run's process ended without a word. The runner tells it, in a process of its own."""
+    """A run's process ended without a word. The runner or worker tells it, in a process of its own."""
     if str(flow_run.id) not in _told:
-        said = f"the process of the run {flow_run.name} ended without a word; the next run goes on where it stopped"
-        _tell(flow, flow_run, lambda world, name: incidents.broken(world, name, said))
+        _tell(flow, flow_run, lambda world, name: crash_of(world, name, flow_run.name))
+
+
+def crash_of(world: World, name: str, run_name: str) -> Cause:
+    """The cause of a run whose process ended without a word, the same for everybody who sees it."""
+    said = f"the process of the run {run_name} ended without a word; the next run goes on where it stopped"
+    return incidents.broken(world, name, said)
+
+
+def subject(parameters: Mapping[str, Any], flow_name: str) -> str:
+    """What a run is about: the integration that it was asked for, else its flow."""
+    return str(parameters.get("integration", flow_name))
 
 
 def _tell(flow: Flow[..., Any], flow_run: FlowRun, cause: Callable[[World, str], Cause]) -> None:
-    name = str(flow_run.parameters.get("integration", flow.name))
+    name = subject(flow_run.parameters, flow.name)
     try:
         world = opened(folder_of())
         incidents.report(world, [cause(world, name)])
         incidents.send_alerts(world)
+        _sign(flow_run)
     except Exception as error:  # a hook must not hide the failure that it tells of
         log.warning("the incident of %s cannot be recorded: %s", flow_run.name, type(error).__name__)
+
+
+def _sign(flow_run: FlowRun) -> None:
+    """Lets Prefect's automations know that this is told: they need not tell it as well."""
+    deployment = {
+        "prefect.resource.id": f"prefect.deployment.{flow_run.deployment_id}",
+        "prefect.resource.role": "deployment",
+    }
+    emit_event(TOLD, resource={"prefect.resource.id": f"prefect.flow-run.{flow_run.id}"}, related=[deployment])

@@ -97,6 +97,32 @@ def _standing(conn: Connection, incident_id: int) -> Standing:
     return Standing(**row._mapping)
 
 
+def note(conn: Connection, cause: Cause, since: datetime, title: str, lines: Sequence[str], *, is_told: bool) -> None:
+    """Opens the incident of a cause as of `since`; `is_told`: with the message that somebody else sent then."""
+    incident_id = open_or_escalate(conn, cause).id
+    conn.execute(
+        text("update ops.incident set opened_at = least(opened_at, :since) where id = :id"),
+        {"id": incident_id, "since": since},
+    )
+    if is_told:
+        conn.execute(
+            text(
+                "insert into ops.alert_outbox (incident_id, title, lines, state, attempts, created_at, sent_at)"
+                " values (:incident, :title, :lines, 'sent', 1, :since, :since)"
+            ),
+            {"incident": incident_id, "title": title, "lines": list(lines), "since": since},
+        )
+
+
+def seen_since(conn: Connection, key: str, since: datetime) -> bool:
+    """Whether an incident of this key was opened or seen at or after `since`, be it open or over by now."""
+    found = conn.execute(
+        text("select exists (select from ops.incident where key = :key and last_seen_at >= :since)"),
+        {"key": key, "since": since},
+    )
+    return bool(found.scalar_one())
+
+
 def untold(conn: Connection) -> list[tuple[Cause, Standing]]:
     """Open incidents that nobody was told of yet, because their cause had been told of a moment before."""
     rows = conn.execute(

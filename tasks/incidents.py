@@ -172,6 +172,28 @@ def broken(world: World, name: str, cause: str) -> Cause:
     )
 
 
+def silence_of(world: World) -> Cause:
+    """The cause when nothing runs at all: Prefect tells it, as then none of our own code can."""
+    name = world.landscape.name
+    return Cause(
+        key=f"silent:{name}",
+        kind="Silent",
+        integration=", ".join(world.landscape.integrations),
+        system=None,
+        owner=_owners(world),
+        cause=f"nothing runs for {name}: its `watch` has not completed for too long. No worker, no concord serve is up,"
+        " `watch` is paused, or our database is away",
+        unaffected="nothing is lost: the systems keep what they last agreed on, and the next runs go on from there",
+        next_step="see that concord serve, or a worker of its pool, runs; then: concord status",
+    )
+
+
+def message_of(cause: Cause) -> tuple[str, list[str]]:
+    """Title and lines of the first message about a cause, for who tells it in our place."""
+    title, lines = message(cause, 1, datetime.min)
+    return title, [*lines, f"Incident: {cause.key}"]
+
+
 def _owners(world: World) -> str:
     roles = dict.fromkeys(i.owner for i in world.landscape.integrations.values())
     return ", ".join(world.contact(role) for role in roles)
@@ -179,7 +201,7 @@ def _owners(world: World) -> str:
 
 def message(cause: Cause, times: int, opened_at: datetime) -> tuple[str, list[str]]:
     """Title and lines of the message about an incident."""
-    title = f"{cause.system or cause.integration}: {_title(cause)}" + (f" (seen {times} times)" if times > 1 else "")
+    title = f"{_subject(cause)}: {_title(cause)}" + (f" (seen {times} times)" if times > 1 else "")
     since = f", since {opened_at:%Y-%m-%d %H:%M %Z}" if times > 1 else ""
     return title, [
         f"Integration: {cause.integration}",
@@ -205,7 +227,13 @@ _TITLES = {
     "SyncLate": "late",
     "SyncAbandoned": "ended without a word",
     "HoldOverdue": "a hold waits for an answer",
+    "Silent": "nothing runs",
 }
+
+
+def _subject(cause: Cause) -> str:
+    """What a title begins with: the system, the integration, or the landscape where everything is concerned."""
+    return cause.key.partition(":")[2] if cause.kind == "Silent" else cause.system or cause.integration
 
 
 def _title(cause: Cause) -> str:
@@ -216,7 +244,7 @@ def recovery(closed: Recovered) -> tuple[str, list[str]]:
     """Title and lines of the message that an incident is over."""
     minutes = max(1, round((closed.closed_at - closed.opened_at).total_seconds() / 60))
     cause = closed.cause
-    return f"{cause.system or cause.integration}: recovered", [
+    return f"{_subject(cause)}: recovered", [
         f"Integration: {cause.integration}",
         f"Owner: {cause.owner}",
         f"Was: {_title(cause)}, seen {closed.times} times in {minutes} min",
@@ -258,6 +286,22 @@ def _tell(conn: Connection, world: World, cause: Cause, standing: Standing) -> N
         store.reword_alert(conn, standing.id, title, lines)
     elif is_due(standing):
         store.queue_alert(conn, standing.id, title, lines, world.landscape.notify.get("channel"))
+
+
+def is_told(world: World, cause: Cause, since: datetime) -> bool:
+    """Whether this cause's incident was opened or seen at or after `since`, be it open or over by now."""
+    with world.transaction() as conn:
+        return store.seen_since(conn, cause.key, since)
+
+
+def report_over(world: World, cause: Cause, since: datetime, *, is_told: bool) -> None:
+    """What was open from `since` until now without our seeing it is put on record, and its end is told.
+
+    `is_told`: somebody else told of it meanwhile."""
+    with world.transaction() as conn:
+        store.note(conn, cause, since, *message_of(cause), is_told=is_told and _is_notified(world))
+    report(world, [], [cause.key])
+    send_alerts(world)
 
 
 def _is_notified(world: World) -> bool:

@@ -77,8 +77,11 @@ def judge(integration: Integration, timezone: str, runs: LastRuns, known_since: 
     return Verdict("fine")
 
 
-def watch(world: World) -> Watched:
-    """Looks, closes what is dead, opens and closes incidents, and sends what waits."""
+def watch(world: World, *, was_away: bool = False) -> Watched:
+    """Looks, closes what is dead, opens and closes incidents, and sends what waits.
+
+    `was_away`: nothing ran for a while, this included. That is one cause, told already: what did not run meanwhile is
+    no cause of its own unless the next look finds that it still has not begun."""
     found = Watched()
     with world.transaction() as conn:
         dead = _dead(world, rhythm.running_syncs(conn, BEGIN_SECONDS), set(world.landscape.integrations))
@@ -89,6 +92,8 @@ def watch(world: World) -> Watched:
         holds = rhythm.overdue_holds(conn, list(world.landscape.integrations))
     for each in runs:
         _judge(world, found, each, since, now)
+    if was_away:
+        found.causes = [cause for cause in found.causes if cause.kind != "SyncMissed"]
     found.causes += [_abandoned(world, each) for each in found.abandoned]
     found.causes += _holds(world, holds)
     if not holds:

@@ -10,11 +10,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 
 import httpx
 import psutil
@@ -23,88 +20,16 @@ import pytest
 from deployments import serve
 from deployments.prefect_local import LocalPrefect
 from staging.embedded import EmbeddedServer
-from tests.fixtures.mainjob import MainJob, Snapshot, copy_of
+from tests.fixtures.mainjob import Snapshot, copy_of
 from tests.fixtures.prefect import pages
+from tests.fixtures.served import Json, Served
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-Json = dict[str, Any]
-T = TypeVar("T")
 EVERY_MINUTE = "credit-status"
 """The integration whose schedule is let fire; the others rest, so that each run here was asked for by a test."""
 CANARY = "zebedee-canary@example.test"
 TOP = Path(__file__).resolve().parents[2]
-
-
-@dataclass
-class Served:
-    """A landscape that is served, its Prefect server as the pages reach it, and its systems."""
-
-    job: MainJob
-    prefect: httpx.Client
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def deployment(self, name: str) -> Json:
-        found: Json = self.call("GET", f"/deployments/name/{name}").raise_for_status().json()
-        return found
-
-    def call(self, method: str, path: str, body: Json | None = None) -> httpx.Response:
-        """A request of the pages. While its SQLite is busy the server answers 503, which every client of it repeats."""
-
-        def answer() -> tuple[httpx.Response] | None:
-            found = self.prefect.request(method, path, json=body)
-            return (found,) if found.status_code != 503 else None
-
-        return self.until(60, answer)[0]
-
-    def start(self, name: str, **parameters: Any) -> str:
-        """Press Run: gives the flow run's id."""
-        answer = self.ask(name, **parameters).raise_for_status()
-        return str(answer.json()["id"])
-
-    def ask(self, name: str, **parameters: Any) -> httpx.Response:
-        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        return self.call("POST", f"/deployments/{self.deployment(name)['id']}/create_flow_run", body)
-
-    def run(self, run_id: str) -> Json:
-        found: Json = self.call("GET", f"/flow_runs/{run_id}").raise_for_status().json()
-        return found
-
-    def ended(self, run_id: str, seconds: float = 180) -> Json:
-        """The run, once it has ended."""
-        final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-        return self.until(seconds, lambda: (r := self.run(run_id)) and r["state_type"] in final and r)
-
-    def pause(self, name: str, paused: bool) -> None:
-        """The switch beside a deployment."""
-        self.call("PATCH", f"/deployments/{self.deployment(name)['id']}", {"paused": paused}).raise_for_status()
-
-    def filter(self, what: str, **body: Any) -> list[Json]:
-        found: list[Json] = self.call("POST", f"/{what}/filter", body).raise_for_status().json()
-        return found
-
-    def artifacts(self, run_id: str) -> dict[str, Json]:
-        rows = self.filter("artifacts", artifacts={"flow_run_id": {"any_": [run_id]}})
-        return {row["key"]: row for row in rows}
-
-    def inbox(self) -> list[Json]:
-        """What the messenger holds, oldest first."""
-        return sorted(self.job.stored("slack", "messages").values(), key=lambda m: str(m.get("ts")))
-
-    def told(self, words: str) -> list[str]:
-        """Messages that hold these words, as one text each."""
-        found = [str(message) for message in self.inbox()]
-        return [text for text in found if words in text]
-
-    def until(self, seconds: float, look: Callable[[], T]) -> T:
-        """What `look` gives as soon as it gives something; fails with what the server process said."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if found := look():
-                return found
-            time.sleep(0.3)
-        pytest.fail(f"nothing came in {seconds} s; served said:\n{self.log.read_text()[-3000:]}")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployments import schedules, serve
+from deployments import registered, schedules
 from deployments.forms import FORMS, Form
 from deployments.schedules import DeploymentSpec
 from tasks import landscape as reading
@@ -31,7 +31,7 @@ SPEC = DeploymentSpec(
 
 @pytest.fixture(scope="module")
 def deployment() -> Any:
-    return serve.to_deployment(SPEC)
+    return registered.to_deployment(SPEC)
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +66,12 @@ ENTRYPOINTS = (schedules.SYNC, *(form.entrypoint for form in FORMS))
 
 @pytest.mark.parametrize("entrypoint", ENTRYPOINTS)
 def test_a_flow_bears_the_name_that_its_path_ends_in(entrypoint: str) -> None:
-    assert serve.flow_of(entrypoint).name == entrypoint.rsplit(".", 1)[-1]
+    assert registered.flow_of(entrypoint).name == entrypoint.rsplit(".", 1)[-1]
 
 
 @pytest.mark.parametrize("entrypoint", ENTRYPOINTS)
 def test_flows_keep_no_results_and_are_not_retried(entrypoint: str) -> None:
-    flow = serve.flow_of(entrypoint)
+    flow = registered.flow_of(entrypoint)
     assert flow.persist_result is False
     assert not flow.retries
     assert flow.on_failure_hooks
@@ -81,7 +81,7 @@ def test_flows_keep_no_results_and_are_not_retried(entrypoint: str) -> None:
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.entrypoint)
 def test_a_form_says_what_it_is_for_and_explains_every_field(form: Form) -> None:
     [spec] = [s for s in schedules.specs(reading.load(DEMO)) if s.entrypoint == form.entrypoint]
-    made: Any = serve.to_deployment(spec)
+    made: Any = registered.to_deployment(spec)
     assert made.description
     fields = made._parameter_openapi_schema.properties
     assert [name for name, field in fields.items() if not field.get("description")] == []
