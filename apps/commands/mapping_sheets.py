@@ -86,8 +86,8 @@ def import_sheets(
     if not changed:
         show(f"{file}: {_names(incoming)} as it stands; nothing to write")
         return
-    removed = _checked(folder, existing, changed)
-    print_diff(removed, changed, existing)
+    found, standard = _checked(folder, existing, changed)
+    _print_import(found, standard, changed, existing)
     newer = [one for one in changed if _is_newer(one, existing)]
     if newer and not over_newer:
         raise Stop(
@@ -95,7 +95,7 @@ def import_sheets(
             f"{_names(newer)} changed since {file.name} was made: what was changed there would be undone",
             "export again and repeat the edits, or look at the differences above and add --over-newer",
         )
-    _agreed(removed, yes=yes, remove_many=remove_many)
+    _agreed(found, yes=yes, remove_many=remove_many)
     _write_all(folder, {one.file: one.data for one in changed}, existing)
     show(f"written: {_names(changed)}", style="green")
     then("see what it does to the records: concord plan")
@@ -163,9 +163,13 @@ def _rows_of_file(file: Path) -> list[SheetRow]:
     return found
 
 
-def _checked(folder: Path, existing: Mapping[str, bytes], changed: Sequence[Incoming]) -> SheetDiff:
-    """What the new sheets change, after the whole landscape was read with them. Raises Refused naming cells."""
+def _checked(
+    folder: Path, existing: Mapping[str, bytes], changed: Sequence[Incoming]
+) -> tuple[SheetDiff, tuple[list[SheetRow], list[SheetRow]]]:
+    """What the new sheets change, after the whole landscape was read with them: (their own rows, the standard rows that
+    run again and those that run no more). Raises Refused naming cells."""
     from canonical.declarations.landscape import read_landscape
+    from canonical.declarations.offers import standard_changes
     from canonical.mapping.incoming import relocated
     from canonical.mapping.sheet import read_sheet
     from canonical.mapping.sheet_diff import compare
@@ -174,12 +178,13 @@ def _checked(folder: Path, existing: Mapping[str, bytes], changed: Sequence[Inco
 
     after = {**existing, **{one.file: one.data for one in changed}}
     try:
-        read_landscape(after, connector_defaults(), folder.name)
+        landscape = read_landscape(after, connector_defaults(), folder.name)
     except Refused as refused:
         raise Refused(relocated(refused.problems, changed)) from None
     sheets = [file for file in after if file.startswith("mappings/") and file.endswith(".csv")]
     before = [row for file in sheets if file in existing for row in read_sheet(file, existing[file])[0]]
-    return compare(before, [row for file in sheets for row in read_sheet(file, after[file])[0]])
+    now = [row for file in sheets for row in read_sheet(file, after[file])[0]]
+    return compare(before, now), standard_changes(landscape, connector_defaults(), before, now)
 
 
 def _is_newer(one: Incoming, existing: Mapping[str, bytes]) -> bool:
@@ -193,12 +198,23 @@ def _is_newer(one: Incoming, existing: Mapping[str, bytes]) -> bool:
 # ---- showing and asking
 
 
-def print_diff(found: SheetDiff, changed: Sequence[Incoming], existing: Mapping[str, bytes]) -> None:
+def _print_import(
+    found: SheetDiff,
+    standard: tuple[Sequence[SheetRow], Sequence[SheetRow]],
+    changed: Sequence[Incoming],
+    existing: Mapping[str, bytes],
+) -> None:
     """What a reviewer reads before anything is written."""
     for one in changed:
         if one.file not in existing:
             show(f"new sheet: {one.file}")
     _print_rows(found)
+    told = (("run again, because no row of yours replaces them now", "+"), ("run no more: yours replace them", "-"))
+    for (what, sign), rows in zip(told, standard, strict=True):
+        if rows:
+            heading(f"standard rows of connectors that {what}: {len(rows)}")
+            for row in rows:
+                show(f"{sign} {_said(row)}  ({row.file}:{row.line})", style="yellow")
     if found.is_empty:
         show(f"only order, comments or notation differ in {_names(changed)}")
 

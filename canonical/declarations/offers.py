@@ -81,6 +81,18 @@ def standards(
     return found
 
 
+def standard_changes(
+    landscape: Landscape,
+    connectors: Mapping[str, ConnectorDefaults],
+    before: Sequence[SheetRow],
+    after: Sequence[SheetRow],
+) -> tuple[list[SheetRow], list[SheetRow]]:
+    """(standard rows that run once the landscape's own rows are `after`, those that run no more)."""
+    shipped, _ = standard_rows(landscape.systems, connectors, {e.name: e for e in landscape.model.entities})
+    ran, runs = set(overridden(shipped, before)), set(overridden(shipped, after))
+    return [row for row in shipped if row in runs - ran], [row for row in shipped if row in ran - runs]
+
+
 def _replaced_by(row: SheetRow, own: Iterable[SheetRow]) -> str:
     by = next((mine for mine in own if row not in overridden([row], [mine])), None)
     return f"{by.file}:{by.line}" if by else "rows of the landscape together"
