@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 from starlette.applications import Starlette
@@ -71,7 +72,7 @@ class Api:
         """Any request below the base path."""
         body = await request.body()
         sees_external = request.headers.get("authorization") == f"Bearer {self.app_token}"
-        path = request.url.path.removeprefix(BASE)
+        path = request.scope["raw_path"].decode().partition("?")[0].removeprefix(BASE)
         try:
             data = _data(body)
             if (request.method, path) == ("POST", "/batch"):
@@ -85,7 +86,8 @@ class Api:
     def _run(self, method: str, path: str, query: Mapping[str, str], data: Doc, sees_external: bool) -> Answer:
         for wanted, pattern, operation in self._operations:
             if wanted == method and (found := pattern.fullmatch(path)):
-                return operation(Ask(found.groupdict(), query, data, sees_external))
+                names = {name: unquote(value) for name, value in found.groupdict().items()}
+                return operation(Ask(names, query, data, sees_external))
         raise Refusal(404, f"No matching route for request: {method} {path[:80]}")
 
     def _batch(self, data: Doc, sees_external: bool) -> list[Doc]:
