@@ -60,14 +60,13 @@ def next_step(held: Held | None, kind: GrantKind, *, refused_access: str | None 
         if kind == "client_credentials":
             return Step("renew", "no token was fetched yet")
         return Step("authorise", "nobody has authorised Concord there yet")
-    if refused_access is not None and held.access != refused_access:
-        return Step("use", "it was renewed meanwhile")
-    is_due = refused_access is not None or (held.due_seconds is not None and held.due_seconds <= 0)
-    if not is_due:
-        return Step("use", "it has most of its life left")
+    is_refused = held.access == refused_access
+    is_due = held.due_seconds is not None and held.due_seconds <= 0
+    if not is_refused and not is_due:
+        return Step("use", "it has most of its life left" if refused_access is None else "it was renewed meanwhile")
     if kind == "client_credentials":
-        return Step("renew", "it is due" if refused_access is None else "the system refused it")
-    return _with_refresh_token(held, is_refused=refused_access is not None)
+        return Step("renew", "the system refused it" if is_refused else "it is due")
+    return _with_refresh_token(held, is_refused=is_refused)
 
 
 def _with_refresh_token(held: Held, *, is_refused: bool) -> Step:

@@ -15,7 +15,7 @@ first one comes with `concord systems authorize`, and all of them live in the da
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -59,10 +59,11 @@ def read_oauth2(section: Section, shipped: Mapping[str, Any], network: Network) 
     client_id = _secret(section, "client_id", required=True, is_public=True)
     found = OAuth2(
         grant=grant,
-        token_url=_url(section, "token_url", shipped, network, required=True),
+        token_url=_url(section, "token_url", shipped, (network,)),
         client_id=client_id,
         client_secret=_secret(section, "client_secret", required=not is_personal),
-        authorize_url=_url(section, "authorize_url", shipped, network, required=is_personal),
+        # a person's browser goes there, from wherever it is
+        authorize_url=_url(section, "authorize_url", shipped, (network, "public"), required=is_personal),
         scopes=_scopes(section, shipped, grant),
         client_auth=section.choice("client_auth", _CLIENT_AUTHS, shipped.get("client_auth", "basic")),
         redirect_uri=_redirect(section),
@@ -103,15 +104,17 @@ def _secret(section: Section, key: str, *, required: bool, is_public: bool = Fal
     return None
 
 
-def _url(section: Section, key: str, shipped: Mapping[str, Any], network: Network, *, required: bool) -> str:
+def _url(
+    section: Section, key: str, shipped: Mapping[str, Any], networks: Sequence[Network], *, required: bool = True
+) -> str:
+    """A URL that any of the networks allows, encrypted unless it stays within them."""
     text = section.text(key, required=required and not shipped.get(key)) or str(shipped.get(key, ""))
     if not text:
         return ""
-    problem = url_problem(text, network)
-    if problem is None and network == "public" and not text.lower().startswith("https://"):
-        problem = "https: tokens travel there", f"'{text[:60]}'"
-    if problem:
-        section.wrong(key, problem[0], problem[1])
+    schemes = {network: ("https",) if network == "public" else ("http", "https") for network in networks}
+    problems = [url_problem(text, network, allowed) for network, allowed in schemes.items()]
+    if all(problems) and problems[0]:
+        section.wrong(key, *problems[0])
     return text
 
 
