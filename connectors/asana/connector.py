@@ -11,7 +11,7 @@ from connectors.asana.lookup import Lookup
 from connectors.asana.reading import Reader
 from connectors.asana.workspace import Workspace
 from connectors.asana.writing import Writer
-from connectors.http import HttpClient, RateGate
+from connectors.http import HttpClient
 from connectors.oauth import auth_of
 from connectors.paging import ahead
 from connectors.protocol import (
@@ -48,9 +48,8 @@ class Asana:
         self._kinds = {name: kind_of(context.system, name, stream.options) for name, stream in context.streams.items()}
         self._readers = {name: Reader(self._client, self._workspace, kind) for name, kind in self._kinds.items()}
         self._lookups = {name: Lookup(self._readers[name], kind) for name, kind in self._kinds.items()}
-        actions = RateGate(windows)
         self._writers = {
-            name: Writer(self._client, self._workspace, kind, self._readers[name], self._lookups[name], actions)
+            name: Writer(self._client, self._workspace, kind, self._readers[name], self._lookups[name])
             for name, kind in self._kinds.items()
         }
 

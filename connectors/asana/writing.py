@@ -13,8 +13,7 @@ from connectors.asana.lookup import Lookup
 from connectors.asana.reading import Reader
 from connectors.asana.shapes import STATUS_TYPES, Shaped, shaped
 from connectors.asana.workspace import Workspace
-from connectors.http import HttpClient, RateGate
-from connectors.http.client import RATE_PATIENCE_SECONDS
+from connectors.http import HttpClient
 from connectors.http.outcome import excerpt, of_status, segment
 from connectors.http.receipts import one_by_one, rejected, retry, unknown
 from connectors.paging.strict import leaf, mark_text
@@ -76,17 +75,14 @@ class _Said:
 
 
 class Writer:
-    """Writes one stream of one workspace. `actions` counts the actions of batches as requests of their own."""
+    """Writes one stream of one workspace."""
 
-    def __init__(
-        self, client: HttpClient, workspace: Workspace, kind: Kind, reader: Reader, lookup: Lookup, actions: RateGate
-    ) -> None:
+    def __init__(self, client: HttpClient, workspace: Workspace, kind: Kind, reader: Reader, lookup: Lookup) -> None:
         self._client = client
         self._workspace = workspace
         self._kind = kind
         self._reader = reader
         self._lookup = lookup
-        self._actions = actions
         self.where = kind.where
 
     def write(self, writes: Sequence[Write]) -> Sequence[Receipt]:
@@ -161,8 +157,7 @@ class Writer:
         """The receipts of at most ten actions. A batch that is refused as a whole is sent one by one."""
         if len(actions) == 1:
             return [self._judged(actions[0], self._plain(actions[0]))]
-        for _ in actions[1:]:
-            self._actions.admit(RATE_PATIENCE_SECONDS, self.where)
+        self._client.charge(len(actions) - 1, self.where)
         answer = self._client.send(
             "POST",
             f"{BASE}/batch",

@@ -180,6 +180,11 @@ class HttpClient:
             if answer.headers.get(name) == "0":
                 self._gate.pause(seconds)
 
+    def charge(self, requests: int, where: str) -> None:
+        """Count further requests against the limits: those that the system sees in one of ours, as in a batch."""
+        for _ in range(requests):
+            self._gate.admit(RATE_PATIENCE_SECONDS, where)
+
     def same_origin(self, link: str) -> str:
         """A next-page link as a path for `get`; SystemFault when it leads elsewhere (credentials would go along)."""
         try:

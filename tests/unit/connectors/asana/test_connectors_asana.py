@@ -40,7 +40,7 @@ from sandbox.asana_seed import (
     task_gid,
     user_gid,
 )
-from sandbox.asana_work import TEAM
+from sandbox.asana_work import TEAM, WORKSPACE
 from sandbox.runner import fill_store
 from sandbox.store import Store
 from tests.unit.connectors.conftest import Wire
@@ -479,3 +479,11 @@ def test_a_sheet_that_misnames_custom_fields_is_misdeclared(work: Asana, item: A
 def test_more_fields_are_shown_when_declared(make: Make) -> None:
     work = make(projects={"more_fields": ["permalink_url"]})
     assert held(work, project_gid(1))["permalink_url"].startswith("https://")
+
+
+def test_each_action_of_a_batch_counts_against_the_declared_rate(make: Make, wire: Wire) -> None:
+    work = make(settings={"requests_per_minute": 13, "workspace": WORKSPACE["gid"]})
+    assert outcomes(work.write("projects", [create(str(n), name=f"P {n}") for n in range(10)])) == ["done"] * 10
+    with pytest.raises(RateLimited, match="declared rate"):
+        work.write("projects", [create(str(n), name=f"Q {n}") for n in range(10)])
+    assert len(wire.bodies("/batch")) == 1
