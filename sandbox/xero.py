@@ -306,7 +306,7 @@ def _routes(api: Api) -> list[Route]:
         return api.answer({"Accounts": [{**BANK_ACCOUNT, "Type": "BANK", "Status": "ACTIVE"}]})
 
     async def connections(_: Request) -> Response:
-        return Json([{"id": str(uuid.UUID(int=1)), "tenantId": api.tenant_id, "tenantType": "ORGANISATION"}])
+        return Json([{"id": str(uuid.UUID(int=1)), "tenantId": api.tenant_id, "tenantName": ORGANISATION}])
 
     return [
         *(list_route(resource) for resource in RESOURCES),

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from canonical.declarations.oauth import OAuth2
 from connectors.http import HttpClient
 from connectors.oauth import auth_of
 from connectors.paging import ahead
@@ -50,6 +51,8 @@ class Xero:
             exhausted=_EXHAUSTED,
             transport=transport,
         )
+        oauth2 = settings.get("oauth2")
+        self._is_tenant_missing = not tenant and isinstance(oauth2, OAuth2) and oauth2.grant == "authorization_code"
         self._readers: dict[str, Reader] = {}
         self._writers: dict[str, Writer] = {}
         self._facts: dict[str, StreamFacts] = {}
@@ -78,10 +81,21 @@ class Xero:
         )
 
     def check(self) -> None:
-        """Read the organisation and a record of each stream: token, tenant and scopes are good."""
+        """Read the organisation and a record of each stream: token, tenant and scopes are good. Misdeclared, naming
+        the organisations that the token opens, where `tenant_id` is needed and missing."""
+        if self._is_tenant_missing:
+            self._name_tenants()
         self._client.get(f"{BASE}/Organisation").json()
         for reader in self._readers.values():
             reader.first_page()
+
+    def _name_tenants(self) -> None:
+        found = self._client.get("/connections").json()
+        known = [
+            f"{one.get('tenantId')} ({one.get('tenantName', 'no name')})" for one in found if isinstance(one, dict)
+        ]
+        opens = ", ".join(known[:20]) or "no organisation"
+        raise Misdeclared(f"expected `tenant_id`; this authorisation opens: {opens}", where=self._system)
 
     def facts(self, stream: str) -> StreamFacts:
         self._known(stream)

@@ -13,6 +13,7 @@ import pytest
 from canonical.declarations.connectors import default_streams, read_defaults
 from canonical.declarations.oauth import OAuth2
 from canonical.landscape import Stream
+from canonical.tokens import Grant
 from connectors import registry
 from connectors.protocol import (
     Ambiguous,
@@ -26,6 +27,7 @@ from connectors.protocol import (
     Target,
     Write,
 )
+from connectors.tokens import MemoryTokens
 from connectors.xero import Xero
 from connectors.xero.resources import RESOURCES
 from sandbox.runner import TENANT_ID
@@ -39,12 +41,13 @@ GONE = {"ARCHIVED", "GDPRREQUEST", "DELETED"}
 def make(ledger_wire: Any) -> Iterator[Make]:
     made: list[Xero] = []
 
-    def build(settings: dict[str, Any] | None = None, **options: Any) -> Xero:
+    def build(settings: dict[str, Any] | None = None, tokens: MemoryTokens | None = None, **options: Any) -> Xero:
         shipped = default_streams(read_defaults("xero", *registry.defaults("xero")))
         streams = {name: Stream(name, options=options.get(name, {})) for name in shipped}
         known = settings or {"token": "secret", "tenant_id": TENANT_ID}
         limits = {"requests_per_minute": 10**6, "requests_per_day": 10**6}
-        made.append(Xero(Context("books", {**known, **limits}, streams), transport=ledger_wire))
+        context = Context("books", {**known, **limits}, streams, tokens=tokens)
+        made.append(Xero(context, transport=ledger_wire))
         return made[-1]
 
     yield build
@@ -316,6 +319,16 @@ def test_a_custom_connection_fetches_its_token(make: Make, ledger_wire: Any) -> 
     assert ledger_wire.requests[0].url.path == "/connect/token"
     with pytest.raises(Misdeclared, match="`token` or `oauth2`"):
         make({"tenant_id": TENANT_ID})
+
+
+def test_an_authorisation_without_its_organisation_names_them(make: Make, ledger_wire: Any) -> None:
+    oauth2 = OAuth2("authorization_code", "https://identity.xero.com/connect/token", "id", "hush")
+    tokens = MemoryTokens()
+    tokens.save(Grant("secret", "refresh", 1800.0), 0)
+    books = make({"oauth2": oauth2}, tokens=tokens)
+    with pytest.raises(Misdeclared, match=rf"expected `tenant_id`; .* opens: {TENANT_ID} \(Concord Sandbox Ltd\)"):
+        books.check()
+    make({"oauth2": oauth2, "tenant_id": TENANT_ID}, tokens=tokens).check()
 
 
 @pytest.mark.parametrize(("stream", "options"), [("accounts", {}), ("contacts", {"pagesize": 5})])
