@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from sandbox.asana_values import Refusal, after_token, chosen, compact, flag, token
 from sandbox.asana_work import COLOURS, STREAMS, TEAM, WORKSPACE, Work
+from sandbox.oauth import ASANA, Authority
 from sandbox.plane import Json, Plane, RollingLimit, SystemParts
 from sandbox.store import Doc, Store
 
@@ -58,12 +59,19 @@ class Api:
         self.token = token
         self.app_token = app_token
         self.minute = RollingLimit(minute_limit, 60.0)
+        self.oauth = Authority(work.store, ASANA)
         self._operations = [(method, _pattern(path), operation) for method, path, operation in self._table()]
 
     def guard(self, request: Request) -> Response | None:
         """Authorisation and the limit."""
+        if self.oauth.owns(request.url.path):
+            return None
         if request.headers.get("authorization") not in (f"Bearer {self.token}", f"Bearer {self.app_token}"):
-            return Json(Refusal(401, "Not Authorized").body, 401)
+            verdict = self.oauth.verdict(request)
+            if verdict == "unknown":
+                return Json(Refusal(401, "Not Authorized").body, 401)
+            if verdict == "forbidden":
+                return Json(Refusal(403, "Forbidden").body, 403)
         if not self.minute.admit():
             return Json(Refusal(429, _TOO_MANY).body, 429, {"Retry-After": str(int(self.minute.wait_seconds) + 1)})
         return None
@@ -71,7 +79,7 @@ class Api:
     async def serve(self, request: Request) -> Response:
         """Any request below the base path."""
         body = await request.body()
-        sees_external = request.headers.get("authorization") == f"Bearer {self.app_token}"
+        sees_external = request.headers.get("authorization") != f"Bearer {self.token}"  # else it is an app's
         path = request.scope["raw_path"].decode().partition("?")[0].removeprefix(BASE)
         try:
             data = _data(body)
@@ -336,15 +344,16 @@ def create_app(store: Store, token: str, app_token: str = "", minute_limit: int 
     work = Work(store)
     api = Api(work, token, app_token or f"{token}-app", minute_limit)
     methods = ["GET", "POST", "PUT", "DELETE"]
-    app = Starlette(routes=[Route(BASE + "/{path:path}", api.serve, methods=methods)])
+    routes = [*api.oauth.routes(), Route(BASE + "/{path:path}", api.serve, methods=methods)]
     parts = SystemParts(
         name="asana",
-        app=app,
+        app=Starlette(routes=routes),
         store=store,
         guard=api.guard,
         edit=api.edit,
         counts=lambda: {stream: len(store.stream(stream)) for stream in STREAMS},
-        is_write=lambda method, _: method != "GET",
+        is_write=lambda method, path: method != "GET" and not api.oauth.owns(path),
+        oauth=api.oauth,
     )
     return Plane(parts)
 

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from sandbox.asana import BASE, create_app
 from sandbox.asana_seed import FIELD_GID, OPTIONS, AsanaProject, AsanaTask, AsanaUser, asana_docs, project_gid, user_gid
 from sandbox.asana_work import TEAM, WORKSPACE
+from sandbox.oauth import CLIENT_ID, CLIENT_SECRET
 from sandbox.runner import fill_store
 from sandbox.store import Store
 
@@ -277,3 +278,22 @@ def test_what_was_written_survives_a_restart(tmp_path: Path) -> None:
     assert client_of(again).get(f"/projects/{made['gid']}").json()["data"]["name"] == "Kept"
     assert create(client_of(again), name="Next")["gid"] != made["gid"]
     again.close()
+
+
+def test_an_app_s_token_lets_in_until_it_ends(work: TestClient, store: Store) -> None:
+    asked = {"client_id": CLIENT_ID, "redirect_uri": "http://localhost/", "response_type": "code", "state": "s"}
+    nobody = TestClient(work.app)
+    back = nobody.get("/-/oauth_authorize", params=asked, follow_redirects=False)
+    code = back.headers["location"].partition("code=")[2].partition("&")[0]
+    client = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "redirect_uri": "http://localhost/"}
+    form = {"grant_type": "authorization_code", "code": code, **client}
+    token = nobody.post("/-/oauth_token", data=form).json()["access_token"]
+    app = {"authorization": f"Bearer {token}"}
+    task = {"data": {"name": "Pack", "projects": [project_gid(3)], "external": {"gid": "t-1"}}}
+    assert work.post("/tasks", json=task, headers=app).json()["data"]["external"] == {"gid": "t-1"}
+    work.post("http://testserver/_sandbox/oauth/withdraw", json={})
+    refused(work.get("/users/me", headers=app), 403)
+    work.post("http://testserver/_sandbox/oauth/expire", json={})
+    refused(work.get("/users/me", headers=app), 401)
+    writes = [one["path"] for one in store.requests(writes_only=True)]
+    assert writes == [f"{BASE}/tasks"]
