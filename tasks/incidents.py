@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from canonical.declarations.oauth import OAuth2
 from canonical.problems import Refused
 from connectors.protocol import ConnectorError, Rejected
 from staging import incidents as store
@@ -126,6 +127,8 @@ def _next_step(world: World, trouble: Trouble, name: str) -> str:
     again = f"then: concord sync {name}"
     system, place = trouble.system, f"{trouble.system}/{trouble.stream}"
     match trouble.kind:
+        case "AuthFailed" if _is_authorised_by_a_person(world, system):
+            return f"let Concord in again: concord systems authorize {system}; {again}"
         case "AuthFailed":
             return f"renew the credentials of {system} ({_secrets(world, system)}), {again}"
         case "CountDrop":
@@ -140,6 +143,11 @@ def _next_step(world: World, trouble: Trouble, name: str) -> str:
             )
         case _:
             return f"see whether {system} works: concord systems check; {again} (the schedule tries again as well)"
+
+
+def _is_authorised_by_a_person(world: World, system: str) -> bool:
+    oauth2 = world.landscape.systems[system].settings.get("oauth2")
+    return isinstance(oauth2, OAuth2) and oauth2.grant == "authorization_code"
 
 
 def _secrets(world: World, system: str) -> str:

@@ -92,11 +92,18 @@ def read_secret(ref: SecretRef, where: str, *, is_anew: bool = False) -> str:
 
 
 def _from_block(name: str, where: str, is_anew: bool) -> str:
+    """A block's value. Where Prefect does not answer, the one from before stays in use until a system refuses it."""
     with _blocks_lock:
-        value, until = _blocks.get(name, ("", 0.0))
-        if is_anew or time.monotonic() >= until:
+        known, until = _blocks.get(name, ("", 0.0))
+        if known and not is_anew and time.monotonic() < until:
+            return known
+        try:
             value = _loaded_block(name, where)
-            _blocks[name] = value, time.monotonic() + BLOCK_SECONDS
+        except Misdeclared:
+            if not known or is_anew:
+                raise
+            value = known
+        _blocks[name] = value, time.monotonic() + BLOCK_SECONDS
         return value
 
 

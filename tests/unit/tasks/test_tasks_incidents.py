@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from canonical.declarations.oauth import OAuth2
 from canonical.problems import Problem, Refused
 from connectors import protocol
 from connectors.protocol import ConnectorError
@@ -92,6 +94,15 @@ def test_a_message_says_integration_owner_cause_what_goes_on_and_what_to_do(worl
 def test_the_next_step_is_a_command(world: World, trouble: Trouble, command: str) -> None:
     [cause] = incidents.causes_of(world, [trouble], "customer-details")
     assert command in cause.next_step
+
+
+def test_who_lets_us_in_by_a_person_is_asked_again() -> None:
+    ours = reading.load(DEMO)
+    oauth2 = OAuth2("authorization_code", "https://id.example/token", "app")
+    crm = replace(ours.systems["crm"], settings={"oauth2": oauth2})
+    world = World(replace(ours, systems={**ours.systems, "crm": crm}), DEMO, cast(Any, object()))
+    [cause] = incidents.causes_of(world, [read("crm", "companies", "AuthFailed")], "customer-details")
+    assert cause.next_step.startswith("let Concord in again: concord systems authorize crm; then: concord sync")
 
 
 @pytest.mark.parametrize(

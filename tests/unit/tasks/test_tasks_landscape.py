@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from canonical.declarations.oauth import OAuth2
 from canonical.landscape import SecretRef
 from canonical.problems import Refused
 from connectors.protocol import Misdeclared, Secret
@@ -83,6 +84,11 @@ def test_a_secret_file_that_cannot_be_read_names_the_file(tmp_path: Path) -> Non
         read_secret(SecretRef("file", str(tmp_path / "nowhere")), WHERE)
 
 
+@pytest.fixture(autouse=True)
+def _no_block_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landscape, "_blocks", {})
+
+
 def test_a_block_that_cannot_be_had_names_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.blocks.system import Secret as SecretBlock
 
@@ -101,6 +107,44 @@ def test_a_block_gives_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(SecretBlock, "load", lambda _: SecretBlock(value=SecretStr("s3cret")))
     assert read_secret(SecretRef("block", "crm-token"), WHERE) == "s3cret"
+
+
+def test_a_rotated_block_is_used_after_a_while_or_at_once_after_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.blocks.system import Secret as SecretBlock
+    from pydantic import SecretStr
+
+    kept, loads, now = ["old"], [], [0.0]
+
+    def load(name: str) -> SecretBlock:
+        loads.append(name)
+        if kept[0] == "":
+            raise OSError("Prefect does not answer")
+        return SecretBlock(value=SecretStr(kept[0]))
+
+    monkeypatch.setattr(SecretBlock, "load", load)
+    monkeypatch.setattr(landscape.time, "monotonic", lambda: now[0])
+    (secret,) = resolved({"token": SecretRef("block", "crm-token")}, "systems.crm").values()
+    assert [secret.get(), secret.get(), loads] == ["old", "old", ["crm-token"]]
+    kept[0] = "new"
+    assert (secret.get(), secret.get_anew(), secret.get()) == ("old", "new", "new")
+    kept[0] = "newer"
+    now[0] = landscape.BLOCK_SECONDS + 1
+    assert secret.get() == "newer"
+    kept[0], now[0] = "", 10 * landscape.BLOCK_SECONDS
+    assert secret.get() == "newer", "Prefect may be away for a while"
+    with pytest.raises(Misdeclared):
+        secret.get_anew()
+
+
+def test_the_client_of_oauth_2_is_kept_where_secrets_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRM_ID", "app")
+    file = tmp_path / "secret"
+    file.write_text("first\n", encoding="utf-8")
+    declared = OAuth2("client_credentials", "https://x/t", SecretRef("env", "CRM_ID"), SecretRef("file", str(file)))
+    found = resolved({"oauth2": declared}, "systems.crm")["oauth2"]
+    assert (found.client_id.get(), found.client_secret.get()) == ("app", "first")
+    file.write_text("second\n", encoding="utf-8")
+    assert found.client_secret.get() == "second"
 
 
 def test_a_secret_prints_nothing_of_itself() -> None:
