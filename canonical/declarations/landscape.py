@@ -11,6 +11,7 @@ from canonical.declarations.connectors import ConnectorDefaults
 from canonical.declarations.digest import landscape_digest
 from canonical.declarations.flows import flow_problems
 from canonical.declarations.integrations import read_integrations
+from canonical.declarations.inverses import with_inverses
 from canonical.declarations.manifest import Manifest, read_manifest
 from canonical.declarations.models import DeclaredModel, in_reference_order, read_entity
 from canonical.declarations.programs import program_problems
@@ -68,7 +69,7 @@ class _Reading:
         self._check_mentions(people, systems, model)
         systems = {key: without_unknown_entities(system, model.entities) for key, system in systems.items()}
         self._check_references(model)
-        sheet = self._sheet(systems, integrations, model, top)
+        sheet = self._sheet(systems, integrations, model, top, timezone)
         self._check_programs(sheet, systems, integrations, model, timezone)
         if self.notes.problems:
             raise Refused(_once(self.notes.problems))
@@ -219,6 +220,7 @@ class _Reading:
         integrations: Mapping[str, Integration],
         model: DeclaredModel,
         top: Section,
+        timezone: str,
     ) -> tuple[SheetRow, ...]:
         own: list[SheetRow] = []
         for file, data in self.files.items():
@@ -229,7 +231,9 @@ class _Reading:
         shipped, problems = standard_rows(systems, self.connectors, model.entities)
         self.notes.problems.extend(problems)
         self.notes.problems.extend(row_problems(own, systems, model.entities))
-        sheet = overridden(shipped, own)
+        entities = in_reference_order(model.entities)
+        sheet, problems = with_inverses(overridden(shipped, own), systems, entities, timezone)
+        self.notes.problems.extend(problems)
         entry = top.node.entries.get("integrations")
         places = {} if entry is None else entry.node.entries
         lines = {name: (MAIN, places[name].line) for name in integrations if name in places}

@@ -12,6 +12,7 @@ from canonical.declarations.secrets import looks_secret
 from canonical.declarations.shapes import nearest, one_of
 from canonical.landscape import System
 from canonical.mapping.functions import RULES
+from canonical.mapping.pipeline import parted
 from canonical.mapping.sheet import CANONICAL, IGNORE, SheetRow, read_sheet
 from canonical.model import Entity
 from canonical.problems import Problem
@@ -171,11 +172,10 @@ def _rule_problems(row: SheetRow) -> Iterator[Problem]:
     for column, value in (("rule", row.rule), ("notes", row.notes)):
         if looks_secret(value):
             yield _wrong(row, column, "no secret in a sheet", "what looks like one")
-    for step in row.rule.split(" | ") if row.rule else ():
-        name, _, pattern = step.strip().partition(" ")
+    for name, args in parted(row.rule):
         if name not in RULES:
             yield _wrong(row, "rule", one_of(RULES, 40), f"'{name[:40]}'", nearest(name, RULES))
-        elif name == "extract" and (problem := regex_problem(pattern)):
+        elif name == "extract" and (problem := regex_problem(args.raw)):
             yield _wrong(row, "rule", "extract and a regular expression of RE2 (linear time)", problem)
 
 

@@ -32,8 +32,7 @@ def compile_rule(text: str, context: Context) -> tuple[Step, ...]:
     """The steps of a rule column; raises `BadRule`. Several sources without a rule that takes them are joined."""
     steps: list[Step] = []
     several = len(context.sources) > 1
-    for part in _BAR.split(text.strip()) if text.strip() else []:
-        name, _, raw = part.strip().partition(" ")
+    for name, args in parted(text):
         rule = RULES.get(name)
         if rule is None:
             raise BadRule("a known rule", repr(name), close(name, RULES))
@@ -41,14 +40,22 @@ def compile_rule(text: str, context: Context) -> tuple[Step, ...]:
             steps.append(RULES["join"].compile(Args("", ()), context))
         if not steps and not context.sources and name != "const":
             raise BadRule("a source field, or the rule const", repr(name))
-        raw = raw.strip()
-        words = tuple(word.replace('"', "") for word in _WORD.findall(raw))
-        steps.append(rule.compile(Args(raw, words), context))
+        steps.append(rule.compile(args, context))
     if not steps and several:
         steps.append(RULES["join"].compile(Args("", ()), context))
     if not steps and not context.sources:
         raise BadRule("a source field, or the rule const", "neither")
     return tuple(steps)
+
+
+def parted(text: str) -> list[tuple[str, Args]]:
+    """A rule column as (rule's name, what stands behind it), in order; names are not looked at."""
+    found = []
+    for part in _BAR.split(text.strip()) if text.strip() else []:
+        name, _, raw = part.strip().partition(" ")
+        raw = raw.strip()
+        found.append((name, Args(raw, tuple(word.replace('"', "") for word in _WORD.findall(raw)))))
+    return found
 
 
 def run_steps(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 import polars as pl
 
@@ -102,6 +102,60 @@ class Args:
     """Split at spaces; double quotes hold words together and are taken off."""
 
 
+class NoInverse(Exception):
+    """A rule, used like this, cannot be undone; the message is the reason, as a sentence goes on after "because"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an inverse is asked for."""
+
+    position: int = 0
+    """Which of the row's joined sources is to be written back, from 0."""
+    domain: tuple[str, ...] | None = None
+    """Every value that can arrive at the way back (a choice's, a table's codes); None: there is no list of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """The way back: an outbound rule (empty: the value is written as it stands)."""
+
+    rule: str = ""
+    domain: tuple[str, ...] | None = None
+    """What it can give, as `Asked.domain`."""
+
+
+Undo = Callable[[Args, Context, Asked], Undone]
+
+
+def unchanged(_: Args, __: Context, asked: Asked) -> Undone:
+    """The way back of a rule that only takes off what means nothing."""
+    return Undone("", asked.domain)
+
+
+def forgotten(what: str) -> Undo:
+    """No way back, since the rule forgets something."""
+
+    def undo(_: Args, __: Context, ___: Asked) -> Undone:
+        raise NoInverse(what)
+
+    return undo
+
+
+def as_kind(what: str, *kinds: LeafKind) -> Undo:
+    """The way back of a rule that does what the field's own kind does anyway: its canonical form is written."""
+
+    def undo(_: Args, context: Context, asked: Asked) -> Undone:
+        if context.kind not in kinds:
+            raise NoInverse(what)
+        return Undone("", asked.domain)
+
+    return undo
+
+
+OUTBOUND_ONLY: Final = forgotten("it is a rule of the way out")
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A named rule of the sheet."""
@@ -112,6 +166,8 @@ class Rule:
     compile: Callable[[Args, Context], Step]
     inverse: str | None = None
     """The rule that undoes it, where there is one."""
+    undo: Undo = OUTBOUND_ONLY
+    """How a row that uses it is undone; raises NoInverse."""
     takes_several: bool = False
     """Whether it takes a row's joined sources (else only one source may stand before it)."""
     takes_empty: bool = False
@@ -183,14 +239,14 @@ def no_args(args: Args, name: str) -> None:
         raise BadRule(f"{name} alone", f"{args.raw!r} behind it")
 
 
-def simple(name: str, doc: str, run: Callable[[pl.Series], Outcome], inverse: str | None = None) -> Rule:
+def simple(name: str, doc: str, run: Callable[[pl.Series], Outcome], undo: Undo) -> Rule:
     """A rule without arguments on one column."""
 
     def compile_step(args: Args, _: Context) -> Step:
         no_args(args, name)
         return Step(name, lambda inputs: run(inputs.first))
 
-    return Rule(name, doc, name, compile_step, inverse)
+    return Rule(name, doc, name, compile_step, undo=undo)
 
 
 def select(values: Sequence[pl.Series], expression: pl.Expr) -> pl.Series:

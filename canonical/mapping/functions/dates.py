@@ -10,12 +10,16 @@ import polars as pl
 
 from canonical.mapping.functions.base import (
     Args,
+    Asked,
     BadRule,
     Context,
     Inputs,
+    NoInverse,
     Outcome,
     Rule,
     Step,
+    Undo,
+    Undone,
     judged,
     merged,
     on_distinct,
@@ -37,6 +41,8 @@ TOKENS: Final = {
     "D": ("%d", "[0-9]{1,2}"),
     "H": ("%H", "[0-9]{1,2}"),
 }
+_UNPADDED: Final = {"M": "%-m", "D": "%-d", "H": "%-H"}
+"""How a token that may have one digit is written."""
 _TOKEN = re.compile("|".join(TOKENS))
 _ISO_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _MIDNIGHT = r"^([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]00:00(?::00(?:\.0+)?)?(?:Z|[+-]00:?00)?$"
@@ -56,7 +62,7 @@ class _Format:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        directive, shape, position, seen = "", "", 0, set[str]()
+        directive, written, shape, position, seen = "", "", "", 0, set[str]()
         for token in _TOKEN.finditer(text):
             between = text[position : token.start()]
             strptime, looks = TOKENS[token[0]]
@@ -64,14 +70,16 @@ class _Format:
                 raise BadRule("each part of a date once", repr(text))
             seen.add(strptime)
             directive += between.replace("%", "%%") + strptime
+            written += between.replace("%", "%%") + _UNPADDED.get(token[0], strptime)
             shape += re.escape(between) + looks
             position = token.end()
         rest = text[position:]
         self.directive, self.shape = directive + rest.replace("%", "%%"), f"^{shape}{re.escape(rest)}$"
+        self.written = written + rest.replace("%", "%%")
         year, month = {"%Y", "%y"} & seen, {"%m", "%b", "%B"} & seen
         if not (year and month and "%d" in seen) or re.search("[A-SU-Za-z]", re.sub(_TOKEN, "", text)):
             raise BadRule("a date format of YYYY MM DD HH mm ss", repr(text))
-        self.has_time = "%H" in seen
+        self.has_time, self.has_seconds, self.has_century = "%H" in seen, "%S" in seen, "%Y" in seen
         if self.has_time and "%M" not in seen:
             raise BadRule("hours with minutes (HH:mm)", repr(text))
 
@@ -165,13 +173,24 @@ def _date_written(formats: list[_Format], args: Args) -> Step:
     """Outbound: a canonical date in the target's own order."""
     if len(formats) != 1:
         raise BadRule("one format to write the date in", repr(args.raw))
-    directive = formats[0].directive
+    directive = formats[0].written
 
     def run(inputs: Inputs) -> Outcome:
         days = inputs.first.str.to_date("%Y-%m-%d", strict=False)
         return judged(inputs.first, days.dt.strftime(directive), "a date YYYY-MM-DD")
 
     return Step("date", run)
+
+
+def _date_undone(args: Args, context: Context, _: Asked) -> Undone:
+    formats = [_Format(word) for word in args.words]
+    if context.kind != "date":
+        raise NoInverse("the field is no date field, and may hold other texts")
+    if len(formats) > 1:
+        raise NoInverse("which of the formats it was is forgotten")
+    if formats and not formats[0].has_century:
+        raise NoInverse("two digits of a year do not say its century")
+    return Undone(f"date {args.raw}" if formats else "")
 
 
 def _parsed(text: pl.Series, declared: _Format) -> pl.Series:
@@ -206,7 +225,7 @@ def _time_written(formats: list[_Format], zone: str, args: Args) -> Step:
     """Outbound: a canonical time as clocks in the zone show it."""
     if not formats:
         raise BadRule("a format to write the time in", repr(args.raw))
-    directive = formats[0].directive
+    directive = formats[0].written
 
     def run(inputs: Inputs) -> Outcome:
         times = inputs.first.str.to_datetime(_CANONICAL_READ, time_unit="us", time_zone="UTC", strict=False)
@@ -214,6 +233,43 @@ def _time_written(formats: list[_Format], zone: str, args: Args) -> Step:
         return judged(inputs.first, written, "a time in canonical form")
 
     return Step("datetime", run)
+
+
+def _datetime_undone(args: Args, context: Context, _: Asked) -> Undone:
+    """Written as clocks in its zone show it; without a format in ISO 8601, with its offset where it was read with one.
+
+    Of an hour that clocks show twice the first one is read, as ever."""
+    words = list(args.words)
+    zone = zone_named(words[-1], context) if words else None
+    if zone is not None:
+        words.pop()
+    if context.kind != "datetime":
+        raise NoInverse("the field is no datetime field, and may hold other texts")
+    if not words or words == ["ISO"]:
+        return Undone(f"datetime YYYY-MM-DDTHH:mm:ss {zone}" if zone else "")
+    declared = _Format(" ".join(words))
+    if not declared.has_century:
+        raise NoInverse("two digits of a year do not say its century")
+    if not declared.has_seconds:
+        raise NoInverse("its format keeps no seconds")
+    return Undone(" ".join(["datetime", *words, *([zone] if zone else [])]))
+
+
+def _milliseconds(values: pl.Series, context: Context) -> pl.Series:
+    """Milliseconds since 1970 of canonical days (at 00:00 UTC) or times."""
+    if context.kind == "date":
+        return values.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("ms")).dt.epoch("ms")
+    times = values.str.to_datetime(_CANONICAL_READ, time_unit="us", time_zone="UTC", strict=False)
+    return times.dt.epoch("us") // 1000
+
+
+def _undone_by(name: str) -> Undo:
+    def undo(args: Args, context: Context, _: Asked) -> Undone:
+        if context.kind not in ("date", "datetime"):
+            raise NoInverse("the field is no date or time, and may hold other texts")
+        return Undone(f"{name} {args.raw}".strip())
+
+    return undo
 
 
 def _ms_date(values: pl.Series) -> Outcome:
@@ -231,6 +287,14 @@ def _from_milliseconds(milliseconds: pl.Series) -> pl.Series:
 def _compile_ms_date(args: Args, context: Context) -> Step:
     if args.raw:
         raise BadRule("ms_date alone", repr(args.raw))
+    if not context.inbound:
+
+        def written(inputs: Inputs) -> Outcome:
+            count = _milliseconds(inputs.first, context).cast(pl.String)
+            text = pl.DataFrame({"c": count}).select(text=pl.format("/Date({}+0000)/", "c"))["text"]
+            return judged(inputs.first, text, "a date or time in canonical form")
+
+        return Step("ms_date", written)
     return Step("ms_date", _as_leaf(_ms_date, context))
 
 
@@ -238,6 +302,13 @@ def _epoch(args: Args, context: Context) -> Step:
     unit = args.words[0] if args.words else "s"
     if unit not in ("s", "ms") or len(args.words) > 1:
         raise BadRule("epoch s or epoch ms", repr(args.raw))
+    if not context.inbound:
+
+        def written(inputs: Inputs) -> Outcome:
+            count = _milliseconds(inputs.first, context) // (1 if unit == "ms" else 1000)
+            return judged(inputs.first, count.cast(pl.String), "a date or time in canonical form")
+
+        return Step("epoch", written, json="number")
 
     def run(values: pl.Series) -> Outcome:
         count = values.str.strip_chars().str.extract(r"^(-?[0-9]{1,15})(?:\.0+)?$", 1).cast(pl.Int64, strict=False)
@@ -266,6 +337,7 @@ RULES = (
         "date [DD/MM/YYYY …]",
         _date,
         inverse="date",
+        undo=_date_undone,
     ),
     Rule(
         "datetime",
@@ -273,7 +345,22 @@ RULES = (
         "datetime [DD/MM/YYYY HH:mm:ss | ISO] [ZONE]",
         _datetime,
         inverse="datetime",
+        undo=_datetime_undone,
     ),
-    Rule("ms_date", "Read /Date(milliseconds)/ as Xero's JSON writes it.", "ms_date", _compile_ms_date),
-    Rule("epoch", "Read seconds or milliseconds since 1970.", "epoch [s|ms]", _epoch),
+    Rule(
+        "ms_date",
+        "Read /Date(milliseconds)/ as Xero's JSON writes it. Outbound: write it.",
+        "ms_date",
+        _compile_ms_date,
+        inverse="ms_date",
+        undo=_undone_by("ms_date"),
+    ),
+    Rule(
+        "epoch",
+        "Read seconds or milliseconds since 1970. Outbound: write them as a JSON number.",
+        "epoch [s|ms]",
+        _epoch,
+        inverse="epoch",
+        undo=_undone_by("epoch"),
+    ),
 )

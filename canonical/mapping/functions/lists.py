@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from canonical.mapping.functions.base import Args, Context, Inputs, Outcome, Rule, Step, each_value, no_args
+from canonical.mapping.functions.base import Args, Context, Inputs, Outcome, Rule, Step, each_value, forgotten, no_args
 from canonical.mapping.strict import Number, canonical_json, plain_text
 
 _JSON = msgspec.json.Decoder(float_hook=Number)
@@ -42,7 +42,7 @@ def _one(name: str, take: Callable[[list[Any]], Any], doc: str) -> Rule:
 
         return Step(name, run)
 
-    return Rule(name, doc, name, compile_step)
+    return Rule(name, doc, name, compile_step, undo=forgotten("the list's other elements are forgotten"))
 
 
 def _each(args: Args, _: Context) -> Step:
@@ -67,5 +67,6 @@ RULES = (
         "Every element of a list that is not empty, joined by SEP (without one: as JSON).",
         "each [SEP]",
         _each,
+        undo=forgotten("where one element ends and the next begins is forgotten"),
     ),
 )

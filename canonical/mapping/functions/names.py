@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-from canonical.mapping.functions.base import Args, BadRule, Context, Outcome, Rule, Step, on_distinct
+from canonical.mapping.functions.base import Args, BadRule, Context, Outcome, Rule, Step, forgotten, on_distinct
 
 PARTS: Final = ("title", "first", "middle", "last", "suffix")
 _TWO_WORDS = r"^[A-Z][a-z]+ [A-Z][a-z]+$"
@@ -69,5 +69,6 @@ RULES = (
         f"split_name {'|'.join(PARTS)}",
         _split_name,
         inverse="join",
+        undo=forgotten("the other parts of the name are not in it"),
     ),
 )

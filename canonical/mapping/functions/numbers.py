@@ -12,12 +12,15 @@ import polars as pl
 
 from canonical.mapping.functions.base import (
     Args,
+    Asked,
     BadRule,
     Context,
     Inputs,
+    NoInverse,
     Outcome,
     Rule,
     Step,
+    Undone,
     each_value,
     judged,
     merged,
@@ -187,13 +190,14 @@ def enforce_currency(values: pl.Series) -> Outcome:
 
 
 def _number(args: Args, context: Context) -> Step:
-    if not context.inbound:
-        if args.raw:
-            raise BadRule("number alone on an outbound row", repr(args.raw))
-        return Step("number", lambda inputs: Outcome(inputs.first), json="number")
     if len(args.words) > 1:
         raise BadRule("number [LOCALE]", repr(args.raw))
     locale = locale_named(args.words[0]) if args.words else None
+    if not context.inbound:
+        if locale is None:
+            return Step("number", lambda inputs: Outcome(inputs.first), json="number")
+        point = locale.decimal
+        return Step("number", lambda i: Outcome(i.first.str.replace(".", point, literal=True)), json="string")
     return Step("number", lambda inputs: on_distinct(inputs.first, lambda v: read_number(v, locale)))
 
 
@@ -220,6 +224,25 @@ def _money(args: Args, context: Context) -> Step:
     return Step("money", run, needs=needs, currency=currency)  # type: ignore[arg-type]
 
 
+def _number_undone(args: Args, context: Context, _: Asked) -> Undone:
+    """A JSON number, or text with the locale's own decimal sign; how the digits were grouped means nothing."""
+    if context.kind not in ("integer", "decimal"):
+        raise NoInverse("the field is no number field, and may hold other texts")
+    return Undone(f"number {args.raw}".strip())
+
+
+def _money_undone(args: Args, context: Context, _: Asked) -> Undone:
+    """An amount is written back where its currency is beyond doubt: the field declares one, for every system."""
+    words = list(args.words)
+    declared = context.field.currency if context.field else None
+    if "from" in words:
+        raise NoInverse("its currency stands in another field, which is not written with it")
+    if declared is None or any(word in currencies() and word != declared for word in words):
+        raise NoInverse("an amount of another currency would be written as if it were of this one")
+    locale = next((word for word in words if word not in currencies()), "")
+    return Undone(f"number {locale}".strip())
+
+
 def _amount(values: pl.Series, locale: Locale | None, code: str | None) -> Outcome:
     """An amount with, perhaps, the sign or code of its own currency beside it."""
     text = values.str.strip_chars()
@@ -235,10 +258,12 @@ def _amount(values: pl.Series, locale: Locale | None, code: str | None) -> Outco
 RULES = (
     Rule(
         "number",
-        "Read a number by its locale (en 1,234.5 · de 1.234,5 · fr 1 234,5). Outbound: write a JSON number.",
+        "Read a number by its locale (en 1,234.5 · de 1.234,5 · fr 1 234,5). Outbound: write a JSON number, or text"
+        " with the locale's decimal sign.",
         "number [LOCALE]",
         _number,
         inverse="number",
+        undo=_number_undone,
     ),
     Rule(
         "money",
@@ -246,5 +271,6 @@ RULES = (
         "money [LOCALE] [CCY | from PATH]",
         _money,
         inverse="number",
+        undo=_money_undone,
     ),
 )

@@ -13,7 +13,7 @@ import phonenumbers
 import polars as pl
 from phonenumbers.phonemetadata import PhoneMetadata, PhoneNumberDesc
 
-from canonical.mapping.functions.base import Args, BadRule, Context, Outcome, Rule, Step, judged, on_distinct
+from canonical.mapping.functions.base import Args, BadRule, Context, Outcome, Rule, Step, as_kind, judged, on_distinct
 
 _PLAIN = r"^\+?[0-9(][0-9 ().-]*[0-9]$"
 _TYPES = (
@@ -141,5 +141,6 @@ RULES = (
         "A phone number as E.164; national numbers are understood for REGION, or the field's region.",
         "phone [REGION]",
         _phone,
+        undo=as_kind("the field is no phone field, and may hold other texts", "phone"),
     ),
 )

@@ -17,6 +17,8 @@ from canonical.mapping.functions.base import (
     Outcome,
     Rule,
     Step,
+    as_kind,
+    forgotten,
     judged,
     no_args,
     on_distinct,
@@ -201,13 +203,20 @@ def _country(args: Args, context: Context) -> Step:
 
 
 RULES = (
-    Rule("country", "A country's name or code as ISO 3166 alpha-2.", "country", _country),
+    Rule(
+        "country",
+        "A country's name or code as ISO 3166 alpha-2.",
+        "country",
+        _country,
+        undo=as_kind("the field is no country field, and may hold other texts", "country"),
+    ),
     Rule(
         "address_part",
         "One part of an address that stands in one block; COUNTRY is assumed where the block names none.",
         f"address_part {'|'.join(PARTS)} [COUNTRY]",
         _address_part,
         inverse="address_block",
+        undo=forgotten("the address's other parts are not in it"),
     ),
     Rule(
         "address_block",
@@ -215,6 +224,7 @@ RULES = (
         "address_block [lines | comma]",
         _address_block,
         inverse="address_part",
+        undo=forgotten("taking an address apart again is a guess"),
         takes_several=True,
         takes_empty=True,
     ),

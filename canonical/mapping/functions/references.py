@@ -8,7 +8,19 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from canonical.mapping.functions.base import Args, BadRule, Context, Inputs, Outcome, Rule, Step, reasons
+from canonical.mapping.functions.base import (
+    Args,
+    Asked,
+    BadRule,
+    Context,
+    Inputs,
+    NoInverse,
+    Outcome,
+    Rule,
+    Step,
+    Undone,
+    reasons,
+)
 from canonical.mapping.payloads import quoted
 
 
@@ -49,6 +61,17 @@ def _by_value(word: str, context: Context) -> Step:
         return Outcome(_token(("value", leaf.column), outcome.values), outcome.bad)
 
     return Step("lookup", run)
+
+
+def _lookup_undone(args: Args, context: Context, _: Asked) -> Undone:
+    """An id of the system's own is written without a rule; a value by `value_of`."""
+    word = args.words[0]
+    if word.startswith("="):
+        return Undone(f"value_of {word[1:].partition('.')[2]}")
+    system, _slash, _stream = word.rpartition("/")
+    if system not in ("", context.system.name):
+        raise NoInverse(f"the id is one of {system}")
+    return Undone()
 
 
 def _token(start: tuple[str, ...], values: pl.Series) -> pl.Series:
@@ -99,6 +122,7 @@ RULES = (
         "lookup STREAM | lookup =ENTITY.FIELD",
         _lookup,
         inverse="value_of",
+        undo=_lookup_undone,
     ),
     Rule(
         "value_of",

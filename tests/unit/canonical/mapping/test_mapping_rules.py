@@ -253,7 +253,7 @@ CHOICE = Field("status", "choice", "crm", "o", "crm", values=("lead", "active"))
         ("value_of sku", {"inbound": False}, "on a reference", None),
         ("value_of sk", {"inbound": False, "kind": "reference", "referenced": "product"}, "a field of product", "sku"),
         ("text", {}, "outbound", None),
-        ("number en", {"inbound": False}, "number alone", None),
+        ("number xx", {"inbound": False}, "a locale", None),
         ("ms_date x", {}, "ms_date alone", None),
         ("eval __import__('os')", {}, "a known rule", None),
     ],
