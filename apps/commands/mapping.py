@@ -78,6 +78,9 @@ def rules(as_json: Json = False) -> None:
 def report(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="[SYSTEM]", help="One system; without it all of them.")] = None,
+    write_back: Annotated[
+        bool, typer.Option("--write-back", help="Show for every field that is read the rule that would write it back.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Account for every field that was seen in what is landed: mapped, ignored by name, or unmapped (exit code 1)."""
@@ -96,15 +99,20 @@ def report(
         emit(found)
     else:
         _print_report(found)
+        if write_back:
+            _print_ways_back(found)
     if any(stream["unmapped"] for stream in found):
         raise typer.Exit(NEEDS_A_PERSON)
 
 
 def account(landscape: Landscape, system: System, stream: Stream, payloads: Sequence[bytes]) -> dict[str, Any]:
     """What becomes of each field seen in these records of a stream."""
+    from canonical.mapping.inverse import ways_back
     from canonical.mapping.report import mapping_report
 
     fields = mapping_report(landscape.sheet, system, stream, seen_paths(payloads))
+    rows = [row for row in landscape.sheet if row.stream == stream.name]
+    back = ways_back(rows, system, landscape.model, landscape.timezone)
     return {
         "system": system.name,
         "stream": stream.name,
@@ -113,6 +121,16 @@ def account(landscape: Landscape, system: System, stream: Stream, payloads: Sequ
         "ignored": list(fields.ignored),
         "unmapped": list(fields.unmapped),
         "unseen": list(fields.unseen),
+        "write_back": [
+            {
+                "field": way.source.partition(".")[2],
+                "target": way.row.target_field,
+                "reads": way.row.rule,
+                "writes": way.rule,
+                "because": way.because or None,
+            }
+            for way in back
+        ],
     }
 
 
@@ -143,11 +161,11 @@ def _collect(value: Any, path: str, found: set[str]) -> None:
 def _print_report(found: Sequence[dict[str, Any]]) -> None:
     seen = [s for s in found if s["records_seen"]]
     table(
-        ("system/stream", "#records looked at", "#mapped", "#ignored by name", "#unmapped", "#never seen"),
+        ("system/stream", "#records looked at", "#mapped", "#ignored by name", "#unmapped", "#never seen", "#undone"),
         [
             (
                 f"{s['system']}/{s['stream']}", s["records_seen"], len(s["mapped"]), len(s["ignored"]),
-                len(s["unmapped"]), len(s["unseen"]),
+                len(s["unmapped"]), len(s["unseen"]), sum(way["writes"] is not None for way in s["write_back"]),
             )
             for s in seen
         ],
@@ -169,3 +187,18 @@ def _print_report(found: Sequence[dict[str, Any]]) -> None:
         then("give each a row in mappings/SYSTEM.csv: a target, or `ignore,-` to leave it out by name")
     elif seen:
         show("\nevery field that was seen is mapped or ignored by name", style="green")
+
+
+def _print_ways_back(found: Sequence[dict[str, Any]]) -> None:
+    """Which fields that are read could be written back, and how: `inverse` in a sheet stands for that rule."""
+    heading("written back by")
+    rows = [
+        (
+            f"{s['system']}/{s['stream']}", way["field"], way["target"], way["reads"],
+            "(as it stands)" if way["writes"] == "" else way["writes"] or f"no way back: {way['because']}",
+        )
+        for s in found
+        for way in s["write_back"]
+    ]  # fmt: skip
+    table(("system/stream", "field", "is read into", "by", "written back by"), rows)
+    then("write one back: a row `canonical,ENTITY.FIELD,SYSTEM,STREAM.FIELD,inverse,`")

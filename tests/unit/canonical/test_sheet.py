@@ -88,7 +88,7 @@ def test_a_standard_sheet_is_given_its_system() -> None:
         ),
         pytest.param(HEADER + 'crm,a.b,canonical,c.d,,"x\n', 2, "row 2", "cells of a CSV file", id="open-quote"),
         pytest.param(
-            HEADER + f"crm,a.b,canonical,c.d,,{'x' * 140_000}\n", 2, "row 2, cell 6", "at most 131,072", id="62-huge-cell"
+            HEADER + f"crm,a.b,canonical,c.d,,{'x' * 140_000}\n", 2, "row 2, cell 6", "at most 131", id="62-huge-cell"
         ),
         pytest.param(
             HEADER + ",a.b,canonical,c.d,,\n", 2, "row 2, column source_system", "a system", id="no-source-system"

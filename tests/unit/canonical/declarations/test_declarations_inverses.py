@@ -40,7 +40,7 @@ def _say(shop: Path, reads: str, rule: str = "inverse", field: str = "customer.p
         (PHONE, "customer.phone", ""),
         ("desk,clients.phone,canonical,customer.status,map L=lead A=active I=inactive,", "customer.status",
          "map lead=L active=A inactive=I"),
-        ('desk,clients.a + clients.phone,canonical,customer.tax_id,"join ""/""",', "customer.tax_id", 'part 2 of 2 "/"'),
+        ('desk,clients.a + clients.phone,canonical,customer.tax_id,join /,', "customer.tax_id", 'part 2 of 2 "/"'),
     ],
     ids=["as-it-stands", "table", "part"],
 )  # fmt: skip
@@ -70,7 +70,7 @@ def test_the_rule_that_runs_is_shown(
         ('desk,clients.phone + clients.x,canonical,customer.phone,"join ""/""",', "inverse", "customer.phone",
          "no such parts"),
     ],
-    ids=["not-read", "misspelt", "in-a-pipeline", "with-words", "inbound", "not-one-to-one", "unknown-field", "no-parts"],
+    ids=["not-read", "misspelt", "in-a-pipeline", "with-words", "inbound", "not-one-to-one", "no-such-field", "parts"],
 )  # fmt: skip
 def test_what_cannot_be_undone_is_refused_with_its_row(
     reads: str, rule: str, field: str, expected: str, shop: Path, capsys: pytest.CaptureFixture[str]
