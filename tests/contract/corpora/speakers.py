@@ -32,7 +32,7 @@ streams:
     key: id
     get: {path: "/things/{id}"}
 """
-BEFORE, AFTER = "aaaaaaaa-0000-4000-8000-000000000000", "zzzzzzzz-0000-4000-8000-000000000000"
+TENANT = "aaaaaaaa-0000-4000-8000-000000000000"
 
 
 @dataclass
@@ -137,8 +137,14 @@ def _token() -> Secret:
 
 def speakers() -> dict[str, Speaker]:
     """Kind → its speaker of JSON."""
-    hubspot = Hubspot("hubspot", _shipped("hubspot", "companies", archived="never"), {"token": _token()})
-    xero = Xero("xero", _shipped("xero", "contacts"), {"token": _token(), "tenant_id": BEFORE})
+    hubspot = Hubspot(
+        "hubspot",
+        _shipped("hubspot", "companies", archived="never"),
+        {"token": _token(), "requests_per_10_seconds": 100_000},
+    )
+    xero = Xero(
+        "xero", _shipped("xero", "contacts"), {"token": _token(), "tenant_id": TENANT, "requests_per_minute": 100_000}
+    )
     tryton = Tryton("tryton", Stream("parties"), {"database": "erp", "key": _token()}, False, False)
     return {one.kind: one for one in (_declared(), hubspot, xero, tryton)}
 

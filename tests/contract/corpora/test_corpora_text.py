@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from connectors import registry
-from connectors.protocol import ConnectorError, Source, Write
+from connectors.protocol import Source, Write
 from tests.contract.conformance.conftest import KINDS, harness
 from tests.contract.conformance.peer import Peer, of
 from tests.contract.corpora.shore import Landed, Shore, spelt
@@ -56,7 +55,10 @@ def bare(raw: str) -> str:
 def test_as_a_value(talk: tuple[Speaker, Said, Shore], escaped: bool) -> None:
     speaker, said, shore = talk
     names = {speaker.key(n): text for n, text in enumerate(EVERYTHING.values())}
-    sent = {key: speaker.record(_key(speaker, key), (b'"name"', spelt(text, escaped=escaped))) for key, text in names.items()}
+    sent = {
+        key: speaker.record(_key(speaker, key), (b'"name"', spelt(text, escaped=escaped)))
+        for key, text in names.items()
+    }
     said.records, said.body = list(sent.values()), None
     landed = shore.emptied().land()
     account(landed, sent)
@@ -95,8 +97,13 @@ def test_as_an_id(talk: tuple[Speaker, Said, Shore], escaped: bool) -> None:
 @SPELLINGS
 def test_as_a_name_of_a_field(talk: tuple[Speaker, Said, Shore], escaped: bool) -> None:
     speaker, said, shore = talk
-    names = {speaker.key(n): text for n, text in enumerate(t for t in EVERYTHING.values() if t not in ("id", "__name__"))}
-    sent = {key: speaker.record(_key(speaker, key), (spelt(text, escaped=escaped), b'"here"')) for key, text in names.items()}
+    names = {
+        speaker.key(n): text for n, text in enumerate(t for t in EVERYTHING.values() if t not in ("id", "__name__"))
+    }
+    sent = {
+        key: speaker.record(_key(speaker, key), (spelt(text, escaped=escaped), b'"here"'))
+        for key, text in names.items()
+    }
     said.records, said.body = list(sent.values()), None
     landed = shore.emptied().land()
     account(landed, sent)
