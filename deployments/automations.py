@@ -142,7 +142,11 @@ def crashed(landscape: Landscape, incident_id: str) -> AutomationCore:
             RunDeployment(
                 source="selected",
                 deployment_id=UUID(incident_id),
-                parameters={"what": "crashed", "run_id": "{{ flow_run.id }}"},
+                # as a bare "{{ … }}" Prefect would make JSON of the id, which it cannot
+                parameters={
+                    "what": "crashed",
+                    "run_id": {"__prefect_kind": "jinja", "template": "{{ flow_run.id }}"},
+                },
                 job_variables=None,
             )
         ],

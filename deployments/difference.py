@@ -15,7 +15,7 @@ WORDS = {
     "entrypoint": "flow",
 }
 """What a fact is called where its own name would not be understood."""
-SHOWN = frozenset({"schedules", "pool", "queue", "entrypoint", "tags"})
+SHOWN = frozenset({"schedules", "pool", "queue", "entrypoint"})
 """Facts short enough to be shown before and after; of the others only that they differ."""
 
 

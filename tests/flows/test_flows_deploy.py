@@ -28,9 +28,9 @@ from staging.embedded import EmbeddedServer
 from tasks.world import World
 from tests.fixtures.mainjob import Snapshot, copy_of
 from tests.fixtures.prefect import pages
-from tests.fixtures.served import Json, Served
+from tests.fixtures.served import Json, Served, without
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TOP = Path(__file__).resolve().parents[2]
 POOL = "team"
@@ -111,20 +111,22 @@ def test_deploying_makes_what_serving_would_and_again_changes_nothing(deployed: 
 def test_what_a_person_paused_stays_and_what_is_no_longer_declared_goes(deployed: Served) -> None:
     file = deployed.job.folder / "landscape.yaml"
     text = file.read_text()
+    dropped = "product-prices"
     deployed.pause("sync/contacts", True)
-    file.write_text(text[: text.index("  payment-status:\n")].replace("0 0 1 1 *", "0 0 2 1 *", 1))
+    file.write_text(without(dropped, text).replace("0 0 1 1 *", "0 0 2 1 *", 1))
     try:
         found = deploy.deploy(deployed.job.folder, Wish(POOL))
-        assert deployed.call("GET", "/deployments/name/sync/payment-status").status_code == 404
+        assert deployed.call("GET", f"/deployments/name/sync/{dropped}").status_code == 404
         assert deployed.deployment("sync/contacts")["paused"]
     finally:
         file.write_text(text)
         deployed.pause("sync/contacts", False)
     said = {change.name: change.because for change in found.changes}
-    assert verdicts(found)["sync/payment-status"] == "remove"
-    assert "schedule: 0 0 1 1 * Europe/London → 0 0 2 1 * Europe/London" in said["sync/customer-details"]
+    assert verdicts(found)[f"sync/{dropped}"] == "remove"
+    assert said["sync/customer-details"].startswith("schedule: 0 0 1 1 * Europe/London → 0 0 2 1 * Europe/London; ")
+    assert said["sync/all"].endswith("form"), "its choices are one less"
     deploy.deploy(deployed.job.folder, Wish(POOL))
-    assert deployed.deployment("sync/payment-status")
+    assert deployed.deployment(f"sync/{dropped}")
 
 
 def test_automations_are_made_once(deployed: Served) -> None:

@@ -22,7 +22,7 @@ from deployments.prefect_local import LocalPrefect
 from staging.embedded import EmbeddedServer
 from tests.fixtures.mainjob import Snapshot, copy_of
 from tests.fixtures.prefect import pages
-from tests.fixtures.served import Json, Served
+from tests.fixtures.served import Json, Served, without
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -209,13 +209,12 @@ def test_registering_again_keeps_what_a_person_paused_and_removes_what_is_no_lon
     served.pause("sync/contacts", True)
     file = served.job.folder / "landscape.yaml"
     text = file.read_text()
-    start = text.index("  payment-status:\n")
-    file.write_text(text[:start])
+    file.write_text(without("product-prices", text))
     try:
         found = serve.register(served.job.folder)
     finally:
         file.write_text(text)
-    assert "sync/payment-status" not in found
-    assert served.call("GET", "/deployments/name/sync/payment-status").status_code == 404
+    assert "sync/product-prices" not in found
+    assert served.call("GET", "/deployments/name/sync/product-prices").status_code == 404
     assert served.deployment("sync/contacts")["paused"]
     assert not served.deployment("sync/customer-details")["paused"]
