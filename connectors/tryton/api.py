@@ -45,6 +45,25 @@ class Listed:
     refused: list[RefusedRecord]
     date: str | None
 
+    @property
+    def last(self) -> int:
+        """The highest id that was read; where none was, the highest that a damaged record shows; 0: none does."""
+        read = [int(one["id"]) for one in self.records]
+        return max(read or [*filter(None, map(_number, self.refused))], default=0)
+
+    def first(self, count: int) -> Listed:
+        """The first `count` records; what is refused and does not tell its id counts with the first."""
+        known = sorted([*(int(one["id"]) for one in self.records), *filter(None, map(_number, self.refused))])
+        until = known[:count][-1] if known else 0
+        records = [one for one in self.records if one["id"] <= until]
+        page = Listed(records, self.refused, self.date)
+        return Listed(records, [r for r in self.refused if (_number(r) or 0) <= page.last], self.date)
+
+
+def _number(refused: RefusedRecord) -> int | None:
+    text = refused.id or ""
+    return int(text) if text.isascii() and text.isdigit() else None
+
 
 class Api:
     """One database of one server; `model` is Tryton's name of a kind of record (`party.party`)."""

@@ -17,14 +17,13 @@ from connectors.protocol import (
     Misdeclared,
     Page,
     Receipt,
-    RefusedRecord,
     Rejected,
     SourceRecord,
     StreamFacts,
     SystemFault,
     Write,
 )
-from connectors.tryton.api import Api, Domain, moment
+from connectors.tryton.api import Api, Domain, Listed, moment
 from connectors.tryton.records import FIELDS, MECHANISMS, as_record, cleaned_party, compact
 from connectors.tryton.writing import values_of
 
@@ -99,17 +98,14 @@ class Tryton:
                 window = Window.open(None if is_sweep else str(mark), found.date, where)
                 started = str(mark) if is_sweep and mark else window.now.text()
             is_last = len(found.records) + len(found.refused) <= PAGE_SIZE
-            rows = found.records if is_last else found.records[: PAGE_SIZE - len(found.refused)]
-            if not rows and not is_last:
-                raise SystemFault(f"a whole page cannot be read: {found.refused[0].reason}", where=where)
-            after = int(rows[-1]["id"]) if rows else after
             if is_last:
-                cursor: dict[str, Any] = {"changed": started}
-            else:
-                cursor = {"after": after, "changed": started} if is_sweep else {"changed": mark}
-            yield _page([as_record(row) for row in rows], cursor, is_last, _until(found.refused, after, is_last))
-            if is_last:
+                yield _page(found, {"changed": started}, is_last)
                 return
+            page = found.first(PAGE_SIZE)
+            if not page.last or page.last <= after:
+                raise SystemFault("a page with no record behind the one before", where=where)
+            after = page.last
+            yield _page(page, {"after": after, "changed": started} if is_sweep else {"changed": mark}, is_last)
 
     def get(self, stream: str, ids: Sequence[str]) -> Sequence[SourceRecord]:
         self._where(stream)
@@ -197,19 +193,15 @@ def _done(item: Write, held: Mapping[str, Any]) -> Receipt:
     return Receipt(item.ref, "done", record.id, record=record.payload)
 
 
-def _until(refused: Sequence[RefusedRecord], after: int, is_last: bool) -> list[RefusedRecord]:
-    """The refused records of this page; those behind its last record come again with the next."""
-    return [r for r in refused if is_last or r.id is None or not r.id.isdigit() or int(r.id) <= after]
-
-
-def _page(records: Sequence[SourceRecord], cursor: Cursor, is_last: bool, refused: Sequence[RefusedRecord]) -> Page:
+def _page(found: Listed, cursor: Cursor, is_last: bool) -> Page:
+    records = [as_record(row) for row in found.records]
     return Page(
         ids=[record.id for record in records],
         payloads=[record.payload for record in records],
         changed=[record.changed for record in records],
         deleted=[record.deleted for record in records],
         cursor=cursor,
-        refused=list(refused),
+        refused=found.refused,
         is_last=is_last,
     )
 
