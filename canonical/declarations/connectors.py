@@ -110,7 +110,8 @@ def read_settings(section: Section, schema: Mapping[str, Mapping[str, Any]], net
             if inner is not None:
                 settings[name] = read_oauth2(inner, setting.get("default") or {}, network)
             continue
-        node = section.get(name, required=bool(setting.get("required")) and "default" not in setting)
+        is_needed = bool(setting.get("required")) and "default" not in setting
+        node = section.get(name, required=is_needed, shape="secret")
         if node is None:
             if "default" in setting:
                 settings[name] = setting["default"]
@@ -147,10 +148,10 @@ def _typed(section: Section, name: str, kind: str, network: Network) -> Any:
         case "duration":
             return section.duration(name, zero=True)
         case "list":
-            node = section.get(name)
+            node = section.get(name, shape="list")
             if node is not None and node.kind != "sequence":
                 section.wrong(name, "a list")
-            return section.value(name)
+            return None if node is None else with_secret_refs(node)
         case "mapping":
             inner = section.section(name)
             return None if inner is None else with_secret_refs(inner.node)

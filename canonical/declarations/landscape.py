@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -39,6 +40,57 @@ def read_landscape(files: Mapping[str, bytes], connectors: Mapping[str, Connecto
     return _Reading(files, connectors, name).landscape()
 
 
+@dataclass(frozen=True)
+class Main:
+    """What `landscape.yaml` itself declares, and the model that was read between its systems and its integrations."""
+
+    timezone: str
+    people: dict[str, Person]
+    systems: dict[str, System]
+    integrations: dict[str, Integration]
+    notify: dict[str, Any]
+    model: DeclaredModel
+
+
+def read_main(
+    top: Section,
+    connectors: Mapping[str, ConnectorDefaults],
+    manifests: Mapping[str, Manifest],
+    model_of: Callable[[Mapping[str, System]], DeclaredModel],
+) -> Main:
+    """Every key of `landscape.yaml`. `model_of` reads the model, which needs the systems and is needed by the rest."""
+    timezone = read_timezone(top, required=True) or "UTC"
+    people = read_people(top)
+    systems = read_systems(top, connectors, manifests)
+    model = model_of(systems)
+    integrations = read_integrations(top, model.entities, systems)
+    notify = _read_notify(top, systems, connectors)
+    top.done()
+    return Main(timezone, people, systems, integrations, notify, model)
+
+
+def _read_notify(
+    top: Section, systems: Mapping[str, System], connectors: Mapping[str, ConnectorDefaults]
+) -> dict[str, Any]:
+    """Where incidents go: `{slack: SYSTEM, channel: "#ops", email: SYSTEM}`."""
+    section = top.section("notify")
+    if section is None:
+        return {}
+    found: dict[str, Any] = {}
+    for key in ("slack", "email"):
+        system = section.mention("system", key)
+        if system is not None:
+            found[key] = system
+            defaults = connectors.get(systems[system].connector) if system in systems else None
+            if defaults is not None and not defaults.is_notifier and defaults.source:
+                section.wrong(key, "a system whose connector posts messages", f"'{system}'")
+    channel = section.text("channel")
+    if channel is not None:
+        found["channel"] = channel
+    section.done()
+    return found
+
+
 class _Reading:
     """One reading. The steps follow what they need of each other: manifests, systems, model, integrations, sheets."""
 
@@ -58,13 +110,9 @@ class _Reading:
         nodes = self._nodes()
         manifests = self._manifests(nodes)
         top = Section(self.notes, nodes.get(MAIN, Node(MAIN, None, "refused")))
-        timezone = read_timezone(top, required=True) or "UTC"
-        people = read_people(top)
-        systems = read_systems(top, self.connectors, manifests)
-        model = self._model(nodes, systems)
-        integrations = read_integrations(top, model.entities, systems)
-        notify = self._notify(top, systems)
-        top.done()
+        main = read_main(top, self.connectors, manifests, lambda systems: self._model(nodes, systems))
+        timezone, people, systems, integrations = main.timezone, main.people, main.systems, main.integrations
+        model, notify = main.model, main.notify
         rules = self._rules(nodes, model)
         self._check_mentions(people, systems, model)
         systems = {key: without_unknown_entities(system, model.entities) for key, system in systems.items()}
@@ -161,25 +209,6 @@ class _Reading:
                     node, "entity", "each entity in one file", f"'{rules.entity}' again (also in {other})"
                 )
             found[rules.entity] = rules
-        return found
-
-    def _notify(self, top: Section, systems: Mapping[str, System]) -> dict[str, Any]:
-        """Where incidents go: `{slack: SYSTEM, channel: "#ops", email: SYSTEM}`."""
-        section = top.section("notify")
-        if section is None:
-            return {}
-        found: dict[str, Any] = {}
-        for key in ("slack", "email"):
-            system = section.mention("system", key)
-            if system is not None:
-                found[key] = system
-                defaults = self.connectors.get(systems[system].connector) if system in systems else None
-                if defaults is not None and not defaults.is_notifier and defaults.source:
-                    section.wrong(key, "a system whose connector posts messages", f"'{system}'")
-        channel = section.text("channel")
-        if channel is not None:
-            found["channel"] = channel
-        section.done()
         return found
 
     # ---- what holds between files

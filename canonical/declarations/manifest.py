@@ -205,7 +205,11 @@ class Manifest:
 
 def read_manifest(notes: Notes, node: Node, name: str) -> Manifest:
     """The manifest that a file declares; what is wrong with it goes to `notes`."""
-    top = Section(notes, node)
+    return read_declared_manifest(Section(notes, node), name)
+
+
+def read_declared_manifest(top: Section, name: str) -> Manifest:
+    """As `read_manifest`, of the file's section."""
     auth = _auth(top)
     headers = top.text_map("headers")
     check = top.text("check", pattern=_PATH)

@@ -12,7 +12,7 @@ fields:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from functools import cache
@@ -80,7 +80,21 @@ def standard_node(name: str) -> Node:
 def read_entity(notes: Notes, node: Node, system_owners: Mapping[str, str], model: DeclaredModel) -> None:
     """Add the entity that a file declares to `model`. `system_owners` (system → owner role) gives the owner that
     nobody names."""
-    top = Section(notes, _extended(notes, node))
+    entity, fields = read_declared(Section(notes, _extended(notes, node)), system_owners, model, node.file)
+    name = entity.name
+    if name and name in model.entities:
+        other = model.entities[name].source
+        notes.report(node, "entity", "each entity in one file", f"'{name}' again (also in {other})")
+    elif name:
+        model.entities[name] = entity
+        model.nodes[name] = fields
+
+
+def read_declared(
+    top: Section, system_owners: Mapping[str, str], model: DeclaredModel, file: str
+) -> tuple[Entity, Node]:
+    """(the entity that a section declares, all it extends included, the section's node); its fields' nodes go to
+    `model`."""
     name = top.text("entity", required=True, pattern=FIELD_NAME)
     record = top.mention("system", "record") if _is_one_system(top, "record") else None
     owner = top.mention("role", "owner") or system_owners.get(record or "", "")
@@ -101,17 +115,12 @@ def read_entity(notes: Notes, node: Node, system_owners: Mapping[str, str], mode
         origin=origin,
         fields=tuple(fields),
         until_recorded=until,
-        source=node.file,
+        source=file,
     )
     entity = _with_match(top, entity)
     top.done()
-    _check_entity(top, entity)
-    if name and name in model.entities:
-        other = model.entities[name].source
-        notes.report(node, "entity", "each entity in one file", f"'{name}' again (also in {other})")
-    elif name:
-        model.entities[name] = entity
-        model.nodes[name] = top.node
+    _check_entity(top, entity, {item.name: model.nodes[f"{name}.{item.name}"] for item in fields})
+    return entity, top.node
 
 
 def in_reference_order(entities: Mapping[str, Entity]) -> Model:
@@ -137,19 +146,18 @@ def _extended(notes: Notes, node: Node) -> Node:
     if node.kind != "mapping":
         return node
     entries = dict(node.entries)
-    extends, without = entries.pop("extends", None), entries.pop("without", None)
-    if extends is None:
+    if "extends" not in entries:
+        without = entries.pop("without", None)
         if without is not None:
             notes.report(without.node, "without", "extends: standard/… beside it", "nothing to leave out of")
         return node if without is None else _mapping(node, entries)
-    name = extends.node.text.removeprefix(STANDARD)
-    if not extends.node.text.startswith(STANDARD) or name not in standard_names():
-        known = [STANDARD + known for known in standard_names()]
-        notes.report(extends.node, "extends", one_of(known), extends.node.shown, nearest(extends.node.text, known))
+    extends, left_out = read_extending(Section(notes, node))
+    if not extends:
         return Node(node.file, node.line, "refused")
-    base = standard_node(name)
+    entries = {key: entry for key, entry in entries.items() if key not in ("extends", "without")}
+    base = standard_node(extends.removeprefix(STANDARD))
     fields = dict(base.entries["fields"].node.entries)
-    for item in _without(notes, without, fields):
+    for item in _without(notes, left_out, fields):
         del fields[item]
     own = entries.get("fields")
     if own is not None and own.node.kind == "mapping":
@@ -163,6 +171,12 @@ def _extended(notes: Notes, node: Node) -> Node:
     return _mapping(node, merged)
 
 
+def read_extending(section: Section) -> tuple[str, list[tuple[str, Node]]]:
+    """(what a file extends, empty if that is no standard entity; the standard fields it does not use)."""
+    known = [STANDARD + name for name in standard_names()]
+    return section.choice("extends", known, ""), section.text_items("without")
+
+
 def _mapping(node: Node, entries: Mapping[str, Entry]) -> Node:
     return Node(node.file, node.line, "mapping", entries=entries)
 
@@ -174,17 +188,11 @@ def _merged(base: Entry, own: Entry) -> Entry:
     return Entry(own.line, _mapping(own.node, {**base.node.entries, **own.node.entries}))
 
 
-def _without(notes: Notes, without: Entry | None, fields: Mapping[str, Entry]) -> list[str]:
-    if without is None:
-        return []
-    items = without.node.items
-    if without.node.kind != "sequence":
-        notes.report(without.node, "without", "a list of standard fields", without.node.shown)
-    for index, item in enumerate(items):
-        if item.text not in fields:
-            close = nearest(item.text, fields)
-            notes.report(item, f"without[{index}]", one_of(fields), item.shown, close)
-    return list(dict.fromkeys(item.text for item in items if item.text in fields))
+def _without(notes: Notes, left_out: Sequence[tuple[str, Node]], fields: Mapping[str, Entry]) -> list[str]:
+    for index, (name, node) in enumerate(left_out):
+        if name not in fields:
+            notes.report(node, f"without[{index}]", one_of(fields), node.shown, nearest(name, fields))
+    return [name for name, _ in left_out if name in fields]
 
 
 # ---- one field
@@ -250,7 +258,7 @@ def _check_field(section: Section, found: Field) -> None:
 
 
 def _bound(section: Section, key: str, kind: FieldType) -> str | None:
-    node = section.get(key)
+    node = section.get(key, shape="bound")
     if node is None:
         return None
     is_date = kind in ("date", "datetime")
@@ -329,11 +337,8 @@ def _match_columns(section: Section, key: str, entity: Entity) -> tuple[str, ...
     return tuple(columns)
 
 
-def _check_entity(top: Section, entity: Entity) -> None:
+def _check_entity(top: Section, entity: Entity, nodes: Mapping[str, Node]) -> None:
     notes = top.notes
-    nodes = (
-        {name: entry.node for name, entry in top.node.entries["fields"].node.entries.items()} if entity.fields else {}
-    )
     if not entity.owner and top.node.kind == "mapping" and not top.has("owner"):
         top.wrong("owner", "the role that answers for it (owner: ROLE)", "nothing")
     seen: dict[str, str] = {}

@@ -92,7 +92,8 @@ def read_shipped(section: Section) -> dict[str, Any]:
 
 def _secret(section: Section, key: str, *, required: bool, is_public: bool = False) -> Any:
     """A reference to a secret; an id, which is none, may be written out."""
-    node = section.get(key, required=required, expected=ASK_FOR_REFERENCE)
+    shape: Literal["secret", "secret or text"] = "secret or text" if is_public else "secret"
+    node = section.get(key, required=required, expected=ASK_FOR_REFERENCE, shape=shape)
     if node is None:
         return None
     ref = secret_ref(node)

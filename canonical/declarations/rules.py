@@ -15,7 +15,7 @@ functions named here. Records for which it is false fail; where it is unknown (n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,7 +85,11 @@ class EntityRules:
 
 def read_rules(notes: Notes, node: Node, entities: dict[str, Entity]) -> EntityRules | None:
     """The expectations that a file declares; what is wrong with them goes to `notes`."""
-    top = Section(notes, node)
+    return read_declared_rules(Section(notes, node), entities)
+
+
+def read_declared_rules(top: Section, entities: Mapping[str, Entity]) -> EntityRules | None:
+    """As `read_rules`, of the file's section."""
     name = top.mention("entity", "entity", required=True)
     entity = entities.get(name or "")
     rules: list[SqlRule] = []
@@ -97,7 +101,7 @@ def read_rules(notes: Notes, node: Node, entities: dict[str, Entity]) -> EntityR
     tolerance = top.limit("tolerance", DEFAULT_TOLERANCE)
     volume = _read_volume(top)
     top.done()
-    return None if entity is None else EntityRules(entity.name, tuple(rules), tolerance, volume, node.file)
+    return None if entity is None else EntityRules(entity.name, tuple(rules), tolerance, volume, top.node.file)
 
 
 def _read_volume(top: Section) -> VolumeRule | None:

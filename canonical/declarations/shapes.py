@@ -24,9 +24,11 @@ _DURATION = re.compile(r"([0-9]+)(s|m|h|d)\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%\Z")
 _LIMIT = re.compile(r"max\(\s*([0-9]+)\s*,\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*\)\Z")
-_SECRET_KINDS: tuple[Literal["env", "file", "block"], ...] = ("env", "file", "block")
+SECRET_KINDS: tuple[Literal["env", "file", "block"], ...] = ("env", "file", "block")
 
 T = TypeVar("T", bound=str)
+RawShape = Literal["any", "secret", "secret or text", "list", "bound"]
+"""What becomes of a value that is asked for as it stands: `{env: NAME}` and its like, a list, a number or a date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,11 @@ class Section:
     def has(self, key: str) -> bool:
         return key in self.node.entries
 
-    def get(self, key: str, *, required: bool = False, expected: str = "a value") -> Node | None:
-        """The node of a key, None if it is absent or empty; absence of a required one is reported."""
+    def get(
+        self, key: str, *, required: bool = False, expected: str = "a value", shape: RawShape = "any"
+    ) -> Node | None:
+        """The node of a key, None if it is absent or empty; absence of a required one is reported. `shape` is what the
+        caller takes of it, for the schemas that editors use (`schemas`)."""
         self._asked[key] = None
         entry = self.node.entries.get(key)
         if entry is None or entry.node.kind == "nothing":
@@ -334,7 +339,7 @@ def secret_ref(node: Node) -> SecretRef | None:
     if node.kind != "mapping" or len(node.entries) != 1:
         return None
     (name, entry), *_ = node.entries.items()
-    for kind in _SECRET_KINDS:
+    for kind in SECRET_KINDS:
         if kind == name and entry.node.kind == "text" and entry.node.text:
             return SecretRef(kind, entry.node.text)
     return None

@@ -28,7 +28,7 @@ REST = "rest"
 def read_people(top: Section) -> dict[str, Person]:
     people: dict[str, Person] = {}
     for role, section in top.sections("people", pattern=DASHED_NAME, required=True):
-        code = section.get("code")
+        code = section.get("code", shape="secret")
         ref = None if code is None else secret_ref(code)
         if code is not None and ref is None:
             section.wrong("code", ASK_FOR_REFERENCE, "a value written out")
