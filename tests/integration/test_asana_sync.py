@@ -197,7 +197,7 @@ def test_a_plan_comes_to_stand_in_asana_and_is_kept_up(office: Office) -> None:
 
     writes = office.writes()
     for mode in ("incremental", "full"):
-        again = office.sync(mode)  # type: ignore[arg-type]
+        again = office.sync(mode)
         assert (again.target_writes, again.trouble) == (0, [])
     assert office.writes() == writes
 
