@@ -21,6 +21,7 @@ from apps.commands import (
     deploy,
     explain,
     findings,
+    golive,
     holds,
     ledger,
     mapping,
@@ -87,7 +88,7 @@ def _join_demo(command: str | None) -> None:
 GROUPS = (
     demo,
     check, model, mapping, systems,
-    plan, apply, sync, pause, watch, serve, deploy,
+    plan, apply, golive, sync, pause, watch, serve, deploy,
     status, explain, ledger,
     reviews, holds, quarantine, findings,
     db,

@@ -14,7 +14,7 @@ import orjson
 
 from canonical import brake, plans
 from canonical.plans import PlannedWrite
-from staging import outbox
+from staging import dirty, golden, outbox
 from staging import plans as saved
 from staging.engine import Connection
 from tasks.gather import Way, ways
@@ -87,12 +87,18 @@ def work_out(world: World, conn: Connection, listing: Listing, *, sync_id: int |
         staged = stage(world, system, stream, sync_id=sync_id, docs_dir=None)
         if staged.stopped:
             listing.trouble.append(Trouble(system, stream, "validate", "GateStopped", staged.stopped))
-    for entity in entities:
-        done = resolve(world, entity, sync_id=sync_id, integrations=integrations)
+    for name in entities:
+        done = resolve(world, name, sync_id=sync_id, integrations=integrations)
         listing.golden_versions += done.versions
         listing.reviews += done.asked
-    plan_leftovers(world, integrations, sync_id=sync_id)
     known = {(w.integration.name, w.target.system, w.target.stream): w for w in ways(world, integrations)}
+    if world.is_rehearsing:
+        # what an observed target was not told before it would be told, too: it is planned whole
+        for integration, system, stream in (place for place, way in known.items() if way.target.mode == "observe"):
+            entity = world.landscape.model[world.landscape.integrations[integration].entity]
+            table = golden.golden_table(entity)
+            dirty.mark_all_dirty(conn, entity.name, table, integration, system, stream)
+    plan_leftovers(world, integrations, sync_id=sync_id)
     listing.targets = _targets(world, conn, known, integrations)
     columns = {e.name: set(e.columns) for e in world.landscape.model.entities}
     listing.writes = [_write(row, known) for row in outbox.unsent(conn, integrations, NAMES, columns)]

@@ -216,6 +216,8 @@ def _rounds(
             _count_staged(summary, staged)
         _resolve(steps, summary, entities, integrations)
         steps.plan(integrations)
+        if number == 0:
+            _count_observed(world, summary)  # later rounds plan the same again: nothing of it is in the outbox
         released = steps.release(integrations)
         summary.held += released.held
         delivered = steps.deliver(integrations)
@@ -276,11 +278,16 @@ def count_delivered(summary: Summary, delivered: Delivered) -> None:
         summary.trouble.append(Trouble(system, "", "deliver", "DeliveryStopped", cause))
 
 
+def _count_observed(world: World, summary: Summary) -> None:
+    with world.transaction() as conn:
+        for place, number in runs.observed_counts(conn, summary.sync_id).items():
+            summary.targets.setdefault(place, {})["observed"] = number
+
+
 def _count_queues(world: World, summary: Summary) -> None:
     """What waits now, for whom does not matter here: `concord status` says that."""
     with world.transaction() as conn:
         waits = runs.queue_counts(conn, summary.integrations)
-        observed = runs.observed_counts(conn, summary.sync_id)
         resting = pauses.active(conn)
     mine = {f"integration:{i}" for i in summary.integrations}
     mine |= {f"system:{s}" for s in world.target_systems(summary.integrations)}
@@ -291,8 +298,6 @@ def _count_queues(world: World, summary: Summary) -> None:
         summary.targets.setdefault(place, {}).update(states)
         summary.held += states.get("held", 0)
         summary.waiting += states.get("waiting", 0)
-    for place, number in observed.items():
-        summary.targets.setdefault(place, {})["observed"] = number
 
 
 def _busy(world: World, integration: str, sync_id: int) -> SyncBusy:
