@@ -14,6 +14,8 @@ from connectors.paging.strict import leaf
 from connectors.protocol import Cursor, Page, SourceRecord, Transient
 
 _GONE = frozenset({404})
+_HIDDEN = frozenset({403})
+"""Somebody made the record private: it is there, and shows us nothing."""
 _STALE = frozenset({400})
 _NAMES = Splitter(Shape(records="data", key=("gid",), envelope={"next": "next_page.offset"}))
 
@@ -53,7 +55,8 @@ class Reader:
             yield from (SourceRecord(*row) for row in rows if not row[3])
 
     def get(self, ids: Sequence[str]) -> list[SourceRecord]:
-        """Records by gid (tasks also by `external:GID`); those that were deleted are left out."""
+        """Records by gid (tasks also by `external:GID`). Those that were deleted are left out; those that became
+        private say nothing but their gid."""
         found = in_order(self._one, ids, self._client.limits.concurrency)
         return [record for split in found for record in _records(split)]
 
@@ -132,7 +135,10 @@ class Reader:
         nothing = Split([], [], [], [], None, [], {})
         if not gid.isdigit() and not (self._kind.external and gid.startswith("external:")):
             return nothing
-        answer = self._client.get(f"{self._kind.path}/{segment(gid)}", self._kind.query, accept=_GONE)
+        path = f"{self._kind.path}/{segment(gid)}"
+        answer = self._client.get(path, self._kind.query, accept=_GONE | _HIDDEN)
+        if answer.status in _HIDDEN:
+            return self._splitter.split(b'{"data":[{"gid":"%s"}]}' % gid.encode()) if gid.isdigit() else nothing
         return nothing if answer.status == 404 else self.split_one(answer.json_body())
 
     def _split(self, answer: Answer) -> Split:

@@ -202,6 +202,12 @@ def test_what_is_gone_is_not_returned(work: Asana) -> None:
     assert work.get("projects", ["17", "no gid", "../users/me"]) == []
 
 
+def test_what_became_private_is_not_taken_for_gone(work: Asana, wire: Wire) -> None:
+    wire.intercept = lambda _: httpx.Response(403, json={"errors": [{"message": "You do not have access"}]})
+    [record] = work.get("projects", [project_gid(1)])
+    assert (record.id, record.payload, record.deleted) == (project_gid(1), b'{"gid":"%s"}' % record.id.encode(), False)
+
+
 def test_a_page_token_that_is_no_longer_valid_is_tried_again(work: Asana, wire: Wire) -> None:
     def stale(request: httpx.Request) -> httpx.Response | None:
         if "offset" not in request.url.params:
