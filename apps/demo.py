@@ -146,6 +146,7 @@ def start_systems(place: Path, *, scale: float, outlives_us: bool) -> tuple[Runn
     environment = {
         "CRM_TOKEN": running.tokens["crm"],
         "ACCOUNTING_TOKEN": running.tokens["accounting"],
+        "PROJECTS_TOKEN": running.tokens["asana"],
         "LEGACY_URL": legacy.render_as_string(hide_password=False),
         "SLACK_WEBHOOK": running.slack_webhook,
     }
@@ -174,6 +175,7 @@ def copy_landscape(place: Path, running: Running) -> Path:
         "crm": running.crm_url,
         "accounting": running.accounting_url,
         "slack": running.slack_url,
+        "asana": running.asana_url,
     }
     file = folder / "landscape.yaml"
     text = file.read_text(encoding="utf-8").replace(".concord/sandbox/workbooks", running.workbook_dir)

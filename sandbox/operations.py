@@ -9,6 +9,7 @@ changes orders in place, adds rows, and notes in the truth what was planted:
 - shipments_untold: shipments that the order desk has not heard of
 - returns_to_credit: returns that are back and have no credit note
 - credits_untold: returns of whose credit note the warehouse does not know
+- orders_without_project: confirmed orders of the time of projects that have none
 - disputed_orders: orders that a customer disputes in an open ticket; disputes_unmarked: those that are not on hold
 """
 
@@ -17,11 +18,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
+from sandbox.asana_seed import INTERNAL_PROJECTS, PEOPLE, TASKS, AsanaProject, AsanaUser, asana_docs, user_gid
 from sandbox.people import plain
-from sandbox.plant import Planted
+from sandbox.plant import Member, Planted
 from sandbox.render import clock, return_credit_doc, ticket_doc, typed_phone
 from sandbox.store import Doc
 from sandbox.world import ANCHOR, Chance, Face, Line, Order
@@ -29,6 +31,9 @@ from sandbox.world import ANCHOR, Chance, Face, Line, Order
 Row = tuple[Any, ...]
 PROJECTS_SINCE = date(2025, 4, 1)
 """The day from which the business runs orders as projects."""
+DISPUTES = AsanaProject(
+    3, "Disputes", datetime(2025, 1, 6, 9), owner=3, custom={"Kind": "Internal", "Number": "P-0003"}
+)
 CARRIERS = ("Northway Parcels", "Pennine Freight", "Channel Cargo")
 RETURN_REASONS = ("DAM", "WRG", "NOT", "LAT")
 _HEADS = (
@@ -114,24 +119,27 @@ class Operations:
             people += [(*chance.maker.person("GB"), job, department, head) for _ in range(count)]
         for place, (first, last, job, department, manager) in enumerate(people, 1):
             joined = (ANCHOR - timedelta(days=chance.random.randint(90, 4_000))).date()
-            phone = chance.maker.phone("GB", "1632960")
+            phone = chance.maker.phone("GB", "2079460")
             self.staff.append(Employee(f"E-{place:03d}", first, last, phone, job, department, manager, joined))
         for place in (9, 15):  # a clerk and an account manager are gone
             self.staff[place] = replace(self.staff[place], left=date(2025, 3, 31))
         self.staff_rows = [self._staff_row(one) for one in self.staff]
         self.planted.bad_records.append(
-            {"system": "workbook", "stream": "staff", "id": self.staff[-1].number, "field": "Phone",
+            {"system": "hr", "stream": "staff", "id": self.staff[-1].number, "field": "Phone",
              "why": "not a telephone number", "required": False}
         )  # fmt: skip
         desk = [one for one in self.staff if one.department in ("Order desk", "Sales")]
         known = desk[:-1]  # the newest account manager has no login yet
         self.tables["clerks"] = [(one.number, one.name, one.email, "Y", clock(one.joined, 9)) for one in known]
         clerks = {one.number for one in known}
-        self.truth["employee"] = [
-            {"true_id": one.number, "members": [{"system": "workbook", "stream": "staff", "id": one.number}]
-             + [{"system": "legacy", "stream": "clerks", "id": one.number}] * (one.number in clerks)}
-            for one in self.staff
-        ]  # fmt: skip
+        known_as: dict[str, list[Member]] = {one.number: [] for one in self.staff}
+        for one in self.staff:
+            known_as[one.number].append({"system": "hr", "stream": "staff", "id": one.number})
+            if one.number in clerks:
+                known_as[one.number].append({"system": "legacy", "stream": "clerks", "id": one.number})
+            if (user := self._user(one)) is not None:
+                known_as[one.number].append({"system": "projects", "stream": "users", "id": user_gid(user)})
+        self.truth["employee"] = [{"true_id": number, "members": members} for number, members in known_as.items()]
         self.truth["leavers_with_login"] = [one.number for one in known if one.left]
 
     def _staff_row(self, one: Employee) -> Row:
@@ -141,7 +149,8 @@ class Operations:
         phone = "ext. 12" if one is self.staff[-1] else typed_phone(chance, one.phone)
         joined: Any = clock(one.joined, 0) if chance.maybe(0.5) else one.joined.strftime("%d/%m/%Y")
         left = one.left.strftime("%d/%m/%Y") if one.left else None
-        return (one.number, name, one.email, phone, one.job, one.department, one.manager or None, joined, left)
+        days = (joined, left, "Left" if one.left else chance.random.choice(("active", "Active")))
+        return (one.number, name, one.email, phone, one.job, one.department, one.manager or None, *days)
 
     def _take(self) -> None:
         """Who took each order: those who left took none after they had gone."""
@@ -150,6 +159,35 @@ class Operations:
             able = [one for one in clerks if one.left is None or order.placed < one.left]
             if self.chance.maybe(0.92):
                 order.taken_by = self.chance.random.choice(able).number
+
+    def _user(self, one: Employee) -> int | None:
+        """The number of an employee's seat in Asana: heads first, then who takes orders or looks after customers."""
+        heads = {user.email: user.number for user in PEOPLE}
+        if one.email in heads:
+            return heads[one.email]
+        has_seat = one.department in ("Order desk", "Sales") and one.left is None
+        return len(PEOPLE) + int(one.number.removeprefix("E-")) if has_seat else None
+
+    def asana(self) -> dict[str, list[Doc]]:
+        """The organisation in Asana: its people, its own projects, and half of the orders that should be projects."""
+        seats = [(self._user(one), one) for one in self.staff]
+        users = [*PEOPLE, *(AsanaUser(n, one.name, one.email) for n, one in seats if n and n > len(PEOPLE))]
+        owners = {one.number: number for number, one in seats}
+        due = [one for one in self.orders if one.state == "CONF" and one.placed >= PROJECTS_SINCE]
+        known = sorted((one for one in due if one.is_invoiced), key=lambda one: one.number)[::2]
+        projects = [
+            AsanaProject(
+                10 + place,
+                order.number,
+                clock(order.placed, 17),
+                owner=owners.get(order.taken_by),
+                colour="green",
+                custom={"Kind": "Order", "Number": order.number, "Customer": order.client.name},
+            )
+            for place, order in enumerate(known)
+        ]
+        self.truth["orders_without_project"] = sorted({one.number for one in due} - {one.number for one in known})
+        return asana_docs(users, [*INTERNAL_PROJECTS, DISPUTES, *projects], TASKS)
 
     def managers(self, faces: Sequence[Face]) -> dict[str, str]:
         """Which account manager looks after a company of the CRM: company id → mail address."""

@@ -22,7 +22,6 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sandbox.asana_seed import INTERNAL_PROJECTS, PEOPLE, TASKS, asana_docs
 from sandbox.operations import Operations
 from sandbox.plant import Cast, Member, plant_all
 from sandbox.render import (
@@ -145,7 +144,7 @@ class _Builder:
             **around.tables,
         }
         accounting = {"contacts": contacts, "items": [item_doc(self.chance, one) for one in self.products], **ledger}
-        asana = asana_docs(PEOPLE, INTERNAL_PROJECTS, TASKS)
+        asana = around.asana()
         workbook = {"prices": prices, "people": people_rows, "staff": around.staff_rows}
         self.truth |= {"seed": seed, "scale": scale, "customer": self._customers(), "contact": people_truth}
         planted = self.cast.planted

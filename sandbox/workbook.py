@@ -14,7 +14,7 @@ from openpyxl.styles import Font
 PRICE_COLUMNS = ("SKU", "Description", "List price", "Currency", "Valid from", "Active")
 PEOPLE_COLUMNS = ("Ref", "Name", "Company", "E-mail", "Phone")
 STAFF_COLUMNS = (
-    "Staff no", "Name", "E-mail", "Phone", "Job title", "Department", "Reports to", "Joined", "Left",
+    "Staff no", "Name", "E-mail", "Phone", "Job title", "Department", "Reports to", "Joined", "Left", "Status",
 )  # fmt: skip
 _STAMP = datetime(2025, 6, 30, 12, 0)
 

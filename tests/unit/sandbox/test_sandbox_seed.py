@@ -88,7 +88,7 @@ def test_a_tiny_world_keeps_some_of_each_kind(scale: float) -> None:
     truth = build_world(7, scale).truth
     kinds = ("doubtful_pairs", "different_pairs", "duplicates", "bad_records", "unknown_codes", "stale", "deleted")
     around = ("cancelled_billed", "shipping_unmarked", "shipments_untold", "returns_to_credit", "credits_untold")
-    around += ("disputed_orders", "disputes_unmarked", "leavers_with_login", "employee")
+    around += ("orders_without_project", "disputed_orders", "disputes_unmarked", "leavers_with_login", "employee")
     for kind in (*kinds, *around, "merged", "impossible", "orders_to_invoice", "paid_unmarked", "name_clashes"):
         assert truth[kind], kind
     impossible = {one["kind"] for one in truth["impossible"]}
@@ -271,11 +271,22 @@ def test_open_disputes_are_those_of_open_tickets(world: World) -> None:
     assert any(one["hs_pipeline_stage"] == "4" for one in disputes)
 
 
+def test_orders_without_a_project_are_confirmed_and_recent(world: World) -> None:
+    numbers = {one["name"] for one in world.asana["projects"]}
+    orders = {row[0]: row for row in world.legacy["orders"]}
+    assert numbers & orders.keys()
+    assert not numbers & set(world.truth["orders_without_project"])
+    assert {orders[number][4] for number in world.truth["orders_without_project"]} == {"CONF"}
+
+
 def test_staff_are_whom_the_systems_name(world: World) -> None:
     staff = {row[0]: row for row in world.workbook["staff"]}
     clerks = {row[0] for row in world.legacy["clerks"]}
     assert clerks <= staff.keys()
     assert {row[8] for row in world.legacy["orders"] if row[8]} <= clerks
+    assert {doc["email"] for doc in world.asana["users"]} >= {row[2] for row in staff.values() if row[0] in clerks} - {
+        staff[number][2] for number in world.truth["leavers_with_login"]
+    }
     mails = {row[2] for row in world.workbook["staff"]}
     assert {doc["properties"]["account_manager"] for doc in world.crm["companies"]} - {None} <= mails
     assert world.truth["leavers_with_login"] == sorted(number for number in clerks if staff[number][8])
