@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,9 +30,15 @@ def check(
     context: typer.Context,
     offline: Annotated[bool, typer.Option("--offline", help="Read the declarations only; ask no system.")] = False,
     all_advice: Annotated[bool, typer.Option("--advice", help="Every warning, not only the first few.")] = False,
+    schemas: Annotated[
+        Path | None, typer.Option("--schemas", metavar="DIR", help="Only write the JSON Schemas for editors there.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Read every declaration, compile every mapping, suite and model; then ask the database and every system."""
+    if schemas is not None:
+        _write_schemas(schemas)
+        return
     here = session.of(context)
     landscape = here.landscape()
     compiled = compile_all(landscape)
@@ -48,6 +55,19 @@ def check(
     else:
         _print(landscape, compiled, advice, database, answers, offline=offline, all_advice=all_advice)
     raise typer.Exit(_code(advice, database, answers))
+
+
+def _write_schemas(folder: Path) -> None:
+    """The JSON Schemas of every kind of declaration, one file each. No landscape is needed."""
+    from apps.commands.mapping_sheets import write_whole
+    from canonical.declarations.schemas import FILES, schemas
+    from tasks.landscape import connector_defaults
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in schemas(connector_defaults()).items():
+        write_whole(folder / name, text.encode())
+        show(f"{folder / name}: for {FILES[name.partition('.')[0]]}")
+    then("point the editor at them: docs/reference/declarations.md")
 
 
 def compile_all(landscape: Landscape) -> dict[str, int]:

@@ -240,7 +240,7 @@ def _auth(top: Section) -> Auth:
     kinds: tuple[AuthKind, ...] = ("none", "bearer", "basic", "api_key", "oauth2")
     # A misspelled kind is taken for the usual one, so that the system's token is not refused on top of it.
     fallback: AuthKind = "bearer" if section.has("kind") else "none"
-    kind = section.choice("kind", kinds, fallback)
+    kind = section.choice("kind", kinds, fallback, is_optional=False)
     defaults = {"basic": "password", "api_key": "key"}
     auth = Auth(
         kind=kind,

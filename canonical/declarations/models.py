@@ -200,7 +200,7 @@ def _without(notes: Notes, left_out: Sequence[tuple[str, Node]], fields: Mapping
 
 def _read_field(name: str, section: Section, inherited: Inherited, *, in_line: bool = False) -> Field:
     types = tuple(t for t in _TYPES if not in_line or t not in ("list", "address"))
-    kind = section.choice("type", types, "text")
+    kind = section.choice("type", types, "text", is_optional=False)
     if not section.has("type"):
         section.wrong("type", one_of(types, 20), "nothing")
     record = section.mention("system", "record") if _is_one_system(section, "record") else None

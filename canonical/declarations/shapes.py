@@ -166,7 +166,8 @@ class Section:
         """A name found elsewhere than at a key of its own (in a list)."""
         self.notes.mentions.append(Mention(kind, name, node, where))
 
-    def choice(self, key: str, options: Sequence[T], default: T) -> T:
+    def choice(self, key: str, options: Sequence[T], default: T, *, is_optional: bool = True) -> T:
+        """One of some words. Not `is_optional`: the caller refuses its absence, `default` is only to go on with."""
         value = self.text(key)
         if value is None:
             return default
