@@ -24,9 +24,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from canonical.shown import UNSEEN, shown
+
 PIPE_WIDTH = 180
 """Columns where the output is no terminal: a table in a file or a mail is not cut at 80."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_IN_JSON = re.compile(f"[{UNSEEN}]")
 
 
 @cache
@@ -53,12 +55,18 @@ def is_interactive() -> bool:
 
 
 def clean(value: object) -> str:
-    """A value as one harmless piece of text; nothing for None."""
+    """A value as one harmless piece of one line, what is unseen in it written out; nothing for None."""
     if value is None:
         return ""
     if isinstance(value, datetime):
         return when(value)
-    return _CONTROL.sub("?", str(value))
+    return shown(str(value))
+
+
+def _line(parts: Sequence[object]) -> str:
+    """Parts as one line; line breaks before it are the caller's own."""
+    first = str(parts[0]) if parts else ""
+    return "\n" * (len(first) - len(first.lstrip("\n"))) + " ".join([clean(first.lstrip("\n")), *map(clean, parts[1:])])
 
 
 def when(at: datetime | None) -> str:
@@ -86,7 +94,7 @@ def count(number: int, one: str, many: str | None = None) -> str:
 
 def show(*parts: object, style: str | None = None) -> None:
     """Prints one line of result."""
-    out().print(Text(" ".join(clean(p) for p in parts), style=style or ""), soft_wrap=True)
+    out().print(Text(_line(parts), style=style or ""), soft_wrap=True)
 
 
 def heading(text: str) -> None:
@@ -95,8 +103,8 @@ def heading(text: str) -> None:
 
 
 def say(*parts: object, style: str | None = None) -> None:
-    """Says what is going on, beside the result."""
-    err().print(Text(" ".join(clean(p) for p in parts), style=style or ""), soft_wrap=True)
+    """Says what is going on, beside the result; a line for each line of the parts."""
+    err().print(Text("\n".join(map(clean, " ".join(map(str, parts)).split("\n"))), style=style or ""), soft_wrap=True)
 
 
 def then(*lines: str) -> None:
@@ -107,7 +115,14 @@ def then(*lines: str) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
     """A table; columns whose name starts with `#` are numbers."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", show_edge=False)
+    made = Table(
+        title=None if title is None else clean(title),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        show_edge=False,
+    )
     for name in columns:
         made.add_column(name.lstrip("#"), justify="right" if name.startswith("#") else "left", overflow="fold")
     for row in rows:
@@ -117,8 +132,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
 
 def emit(data: object) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=plain) + "\n")
+    text = json.dumps(data, indent=2, ensure_ascii=False, default=plain)
+    # only text inside of strings can hold these but for line breaks, which are the layout; \\u means the same to JSON
+    sys.stdout.write(_IN_JSON.sub(_escape, text) + "\n")
     sys.stdout.flush()
+
+
+def _escape(found: re.Match[str]) -> str:
+    """An unseen character as JSON writes it."""
+    return found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1]
 
 
 def plain(value: object) -> Any:

@@ -74,7 +74,8 @@ def show_finding(context: typer.Context, entry_id: Entry, as_json: Json = False)
     if as_json:
         emit(entry)
         return
-    show(f"{KINDS[entry['kind']]}\n", style="bold")
+    show(KINDS[entry["kind"]], style="bold")
+    show("")
     listing.show_entry(entry)
     if entry["state"] != "open":
         return

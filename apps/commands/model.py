@@ -81,8 +81,8 @@ def _print_changes(changes: list[Any]) -> None:
     for change in changes:
         show(f"- {change.sentence}", style="bold")
         for statement in change.statements:
-            for line in clean(statement).strip().splitlines():
-                out().print(f"    {line.rstrip()}", style="dim", soft_wrap=True)
+            for line in statement.strip().splitlines():
+                out().print(f"    {clean(line.rstrip())}", style="dim", soft_wrap=True)
 
 
 def _as_dict(entity: Entity) -> dict[str, Any]:

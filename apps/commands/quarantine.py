@@ -148,4 +148,4 @@ def clean_json(text: str) -> str:
         text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except ValueError:
         pass
-    return "\n".join(clean(line) for line in text.splitlines())
+    return "\n".join(clean(line) for line in text.split("\n"))

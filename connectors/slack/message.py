@@ -9,28 +9,27 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from canonical.shown import shown
+
 HEADER_CHARACTERS = 150
 SECTION_CHARACTERS = 3_000
 MAX_BLOCKS = 40
 LINE_CHARACTERS = 1_000
 FALLBACK_CHARACTERS = 3_000
 _MENTION = re.compile(r"@(?=channel\b|here\b|everyone\b)", re.IGNORECASE)
-_INVISIBLE = re.compile(r"[\u0000-\u0008\u000b-\u001f\u007f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, and those that turn the direction of text around."""
 _UNCALLED = "@\u2060"
 """A word joiner after the @: it looks the same and calls nobody."""
 
 
 def escape(text: str) -> str:
-    """Text in which Slack finds no link, no mention and no channel call."""
-    text = _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", text)
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """One line in which Slack finds no link, no mention and no channel call, and a person sees every character."""
+    text = shown(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MENTION.sub(_UNCALLED, text)
 
 
 def message(title: str, lines: Sequence[str]) -> dict[str, Any]:
     """The payload of one message: a header, sections of lines, and what did not fit as a number."""
-    head = _MENTION.sub(_UNCALLED, _INVISIBLE.sub(" ", title)).replace("\n", " ")
+    head = _MENTION.sub(_UNCALLED, shown(title))
     blocks: list[dict[str, Any]] = [
         {"type": "header", "text": {"type": "plain_text", "text": _cut(head, HEADER_CHARACTERS) or "Concord"}}
     ]

@@ -14,6 +14,7 @@ import polars as pl
 
 from canonical.landscape import System
 from canonical.model import Field, LeafKind, Model
+from canonical.shown import UNSEEN
 
 SHOWN = 40
 """Most characters of a bad value that a reason shows."""
@@ -177,9 +178,7 @@ class Rule:
 def shown(values: pl.Expr) -> pl.Expr:
     """The start of a value, escaped, as a reason may show it."""
     cut = values.str.slice(0, SHOWN)
-    plain = cut.str.replace_all(
-        r"[\x00-\x1f\x7f-\x{9f}\x{200b}-\x{200f}\x{2028}-\x{202e}\x{2066}-\x{2069}\x{feff}]", "?"
-    )
+    plain = cut.str.replace_all(f"[{UNSEEN}]", "?")
     more = pl.when(values.str.len_chars() > SHOWN).then(pl.lit("…")).otherwise(pl.lit(""))
     return pl.lit('"') + plain + more + pl.lit('"')
 

@@ -31,7 +31,7 @@ def test_ages_are_one_number_and_a_word(seconds: float | timedelta | None, shown
 
 
 def test_values_cannot_steer_the_terminal() -> None:
-    assert screen.clean("a\x1b[31mred\x07\u202egnp") == "a?[31mred??gnp"
+    assert screen.clean("a\x1b[31mred\x07\u202egnp\r\n") == "a\\x1b[31mred\\x07\\u202egnp\\r\\n"
 
 
 def test_json_has_iso_times_in_utc() -> None:

@@ -47,7 +47,7 @@ def bot(handler: Any) -> Slack:
         ),
         ("a & b", "a &amp; b"),
         ("@channel @here @EVERYONE @ann", "@\u2060channel @\u2060here @\u2060EVERYONE @ann"),
-        ("x\u202ey\x1b[31m", "x\ufffdy\ufffd[31m"),
+        ("x\u202ey\x1b[31m", "x\\u202ey\\x1b[31m"),
     ],
     ids=["marks", "ampersand", "calls", "invisible"],
 )
