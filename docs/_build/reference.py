@@ -205,14 +205,23 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         Example("split_name first", ("Dr Ada King Lovelace",)),
         Example("split_name last", ("Lovelace, Ada",)),
     ),
-    "number": (Example("number de", ("1.234,50",), "decimal"), Example("number en", ("12.3.4",), "decimal")),
+    "part": (Example('part 2 of 2 ", "', ("Leeds, LS1",)), Example('part 2 of 2 ", "', ("Leeds",))),
+    "number": (
+        Example("number de", ("1.234,50",), "decimal"),
+        Example("number en", ("12.3.4",), "decimal"),
+        Example("number de", ("1234.5",), "decimal", True),
+    ),
     "money": (Example("money en GBP", ("£1,234.5",), "money"),),
     "date": (
         Example("date DD/MM/YYYY", ("03/04/2026",), "date"),
         Example("date DD/MM/YYYY", ("31/02/2026",), "date"),
+        Example("date D.M.YYYY", ("2026-04-03",), "date", True),
     ),
     "datetime": (Example("datetime DD/MM/YYYY HH:mm:ss Europe/London", ("01/07/2026 09:30:00",), "datetime"),),
-    "ms_date": (Example("ms_date", ("/Date(1767225600000+0000)/",), "date"),),
+    "ms_date": (
+        Example("ms_date", ("/Date(1767225600000+0000)/",), "date"),
+        Example("ms_date", ("2026-01-01",), "date", True),
+    ),
     "epoch": (Example("epoch ms", ("1767225600000",), "datetime"),),
     "phone": (
         Example("phone GB", ("0113 496 0720",), "phone"),
@@ -229,7 +238,22 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         Example("lookup =order.number", ("SO-1042",), "reference"),
     ),
 }
-"""Rule → what it is shown with. `value_of` needs golden records and has none."""
+"""Rule → what it is shown with. `value_of` needs golden records and has none, `inverse` a row that reads."""
+
+WAYS_BACK: tuple[Example, ...] = (
+    Example("trim", ("",)), Example("map O=open C=closed", ("",), "choice"),
+    Example("map O=open N=open C=closed", ("",), "choice"), Example("map O=open *=flag", ("",), "choice"),
+    Example("map O=open C=closed *=empty", ("",), "choice"), Example("boolean Y=true N=false", ("",), "boolean"),
+    Example("number de", ("",), "decimal"), Example("date DD/MM/YYYY", ("",), "date"),
+    Example("date DD/MM/YY", ("",), "date"),
+    Example("datetime DD/MM/YYYY HH:mm:ss local", ("",), "datetime"), Example("ms_date", ("",), "date"),
+    Example("phone GB", ("",), "phone"), Example("country", ("",), "country"), Example("lower", ("",), "email"),
+    Example("lower", ("",)), Example('join " / "', ("", "")), Example("join", ("", "")),
+    Example("split_name first", ("",)), Example("code", ("",)), Example("default GBP", ("",)),
+    Example("lookup clients", ("",), "reference"), Example("lookup =order.number", ("",), "reference"),
+    Example("lookup erp/clients", ("",), "reference"),
+)  # fmt: skip
+"""Rules whose way back is shown; the values only say how many fields are read. A choice is open or closed."""
 
 
 def run_example(example: Example) -> tuple[str | None, str | None]:
@@ -263,6 +287,31 @@ def _context(make: Callable[..., Any], example: Example, names: tuple[str, ...])
     )  # fmt: skip
 
 
+def way_back(example: Example) -> str:
+    """How a row with this rule is undone, by the code that does it for `inverse`."""
+    from canonical.landscape import Stream, System
+    from canonical.mapping.functions.base import NoInverse
+    from canonical.mapping.inverse import inverse
+    from canonical.mapping.sheet import SheetRow
+    from canonical.model import Entity, Field, Model
+
+    values = ("open", "closed") if example.kind == "choice" else ()
+    kind: Any = example.kind
+    fields = (
+        Field("field", kind, "legacy", "desk", "legacy", values=values, entity="order"),
+        Field("number", "text", "legacy", "desk", "legacy"),
+    )
+    model = Model((Entity("order", "", "desk", "legacy", "legacy", fields),))
+    system = System("legacy", "sql", "desk", {"orders": Stream("orders"), "clients": Stream("clients")})
+    source = " + ".join(f"orders.f{n}" for n in range(len(example.values)))
+    row = SheetRow("legacy", source, "canonical", "order.field", example.rule)
+    try:
+        rule = inverse(row, "orders.f0", system, model, "Europe/London")
+    except NoInverse as reason:
+        return f"none: {_cell(str(reason))}"
+    return f"`{_cell(rule)}`" if rule else "as it stands"
+
+
 def rules_page() -> str:
     """The page of all rules."""
     from canonical.mapping.functions import RULES
@@ -274,11 +323,15 @@ def rules_page() -> str:
         for example in EXAMPLES.get(name, ()):
             value, bad = run_example(example)
             shown = " + ".join(_value(v) for v in example.values)
-            made.append(f"| `{_cell(example.rule)}` | {shown} | {f'problem: {_cell(bad)}' if bad else _value(value)} |")
+            rule = f"`{_cell(example.rule)}`{' (outbound)' if example.is_outbound else ''}"
+            made.append(f"| {rule} | {shown} | {f'problem: {_cell(bad)}' if bad else _value(value)} |")
     made.append(
         "\n`value_of FIELD` writes a field of the record that a reference points to: `order.lines.product` with"
     )
     made.append("`value_of sku` writes the product's article number instead of the target's own id of the product.\n")
+    made += ["## The way back\n", _BACK_HEAD, "| rule of the row that reads | field | written back by |\n|---|---|---|"]
+    made += [f"| `{_cell(e.rule)}` | {e.kind} | {way_back(e)} |" for e in WAYS_BACK]
+    made += ["", _BOOK]
     return "\n".join(made)
 
 
@@ -305,12 +358,51 @@ A sheet has six columns: `source_system,source_field,target_system,target_field,
 | in | `STREAM.PATH`, several joined by ` + ` | system `canonical`, `ENTITY.FIELD` |
 | out | system `canonical`, `ENTITY.FIELD` (`customer.id` is our own id); nothing for `const` | `STREAM.PATH` |
 | ignored | `STREAM.PATH`; the last part may be `*` | system `ignore`, field `-` |
+| comment | a first cell that begins with `#` | |
 
 A path has dots for nesting; `Phones[PhoneType=DEFAULT].PhoneNumber` picks (or builds) the element with that member,
 `Emails[0]` the first one, `LineItems[].Quantity` each one.
 
 `concord mapping show` prints the rows that run, `concord mapping rules` this list, `concord mapping report` what
 becomes of every field that was seen.
+"""
+
+
+_BACK_HEAD = """\
+A row to a system may say `inverse` as its rule: the inverse of the row by which the same field of that system is read.
+The rule is worked out when the landscape is read, shown by `concord mapping show`, and follows when the reading row is
+changed. `concord mapping report --write-back` lists every field that is read with its way back.
+
+    legacy,orders.order_date,canonical,order.ordered_on,date DD/MM/YYYY,
+    canonical,order.ordered_on,legacy,orders.order_date,inverse,
+
+Two things are promised (and tested as properties): what is written is read again as the value that it was, and what was
+read is written as it stood, as far as it was in the rule's plain form: trimmed, without thousands separators, times to
+the second, phone numbers as E.164, countries as ISO codes. Where that cannot be promised, `inverse` is refused with the
+reason; write the way back out then.
+"""
+
+_BOOK = """\
+## Sheets in a spreadsheet
+
+`concord mapping export --to sheets.xlsx` writes one worksheet a sheet: text cells only, the header frozen, drop-downs
+for systems, known fields and rules. The worksheets in brackets are to be read: what each connector ships, with the row
+of yours that replaces it, and all rules. `--system` takes only the sheets that speak of one system.
+
+`concord mapping import sheets.xlsx` shows what rows came, went and changed, column by column, wherever they stand now;
+reads the whole landscape with the new sheets, telling every problem by worksheet and cell; asks; and replaces each CSV
+whole. An untouched sheet comes back to the byte, comments, quotes, blank rows, order and line ends included; an edit
+changes its own line alone. A worksheet that the workbook does not know is a new sheet; one that was deleted leaves its
+sheet as it is. A CSV named as its sheet comes in the same way.
+
+| refused, unless | says |
+|---|---|
+| somebody can be asked, or `--yes` | nothing is written unseen |
+| `--remove-many`, or the number typed | a system loses half of its mappings or more, by removal or by `ignore` |
+| `--over-newer` | the CSV was changed after the workbook was made |
+| never | formulas, dates, decimals, merged cells; no rows; a column missing or twice; macros, links to workbooks |
+
+`concord mapping diff A B` compares sheets, workbooks, folders of them or whole landscapes by what their rows mean.
 """
 
 

@@ -68,7 +68,6 @@ RULES = (
         "One part of a person's full name.",
         f"split_name {'|'.join(PARTS)}",
         _split_name,
-        inverse="join",
         undo=forgotten("the other parts of the name are not in it"),
     ),
 )

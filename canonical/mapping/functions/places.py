@@ -215,7 +215,6 @@ RULES = (
         "One part of an address that stands in one block; COUNTRY is assumed where the block names none.",
         f"address_part {'|'.join(PARTS)} [COUNTRY]",
         _address_part,
-        inverse="address_block",
         undo=forgotten("the address's other parts are not in it"),
     ),
     Rule(
@@ -223,7 +222,6 @@ RULES = (
         "One block of text from address parts, in the order in which they are named; empty ones are left out.",
         "address_block [lines | comma]",
         _address_block,
-        inverse="address_part",
         undo=forgotten("taking an address apart again is a guess"),
         takes_several=True,
         takes_empty=True,

@@ -269,7 +269,7 @@ RULES = (
         "Join several fields, leaving out empty ones. Between them stands a space, or SEP.",
         "join [SEP]",
         _join,
-        inverse="split_name",
+        inverse="part",
         takes_several=True,
         takes_empty=True,
         undo=_join_undone,

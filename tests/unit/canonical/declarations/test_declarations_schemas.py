@@ -66,7 +66,7 @@ def _files() -> Iterator[Any]:
         yield pytest.param("model/x.yaml", path.read_bytes(), id=f"standard/{path.stem}")
 
 
-@pytest.mark.parametrize(("file", "data"), _files())
+@pytest.mark.parametrize(("file", "data"), list(_files()))
 def test_every_good_declaration_is_valid(file: str, data: bytes) -> None:
     assert _errors(_kind(file), data) == []
 
