@@ -233,7 +233,10 @@ class OAuth2:
         return f"{self._system} authorisation"
 
     def _failed(self, because: str) -> AuthFailed:
-        return AuthFailed(f"{because}; {self.advice}", where=self._where)
+        advice = self.advice
+        if self._held is None and self._store.load() is None:
+            advice = advice.replace("authorise again", "authorise it")
+        return AuthFailed(f"{because}; {advice}", where=self._where)
 
 
 def _paused(held: Held) -> Held:

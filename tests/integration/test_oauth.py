@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -178,11 +177,11 @@ def test_a_token_is_renewed_before_it_ends(job: MainJob) -> None:
 def test_row_40_tokens_that_end_in_the_middle_of_reading_cost_no_record(
     job: MainJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "PAGE_SIZE", 20)
+    monkeypatch.setattr(reading, "PAGE_SIZE", 10)
     before = job.sync(mode="full")
     job.reopen()
     asked = len(renewals(job))
-    for skip in (1, 4, 6, 9, 12):
+    for skip in (2, 12, 22, 32):
         job.fault("accounting", kind="expire", path="/api.xro/", method="GET", skip=skip)
 
     again = job.sync(mode="full")
@@ -397,10 +396,13 @@ def test_what_needs_no_yes_is_refused(declared: MainJob) -> None:
     with concord(declared, "systems", "authorize", "crm") as process:
         _, said = process.communicate(timeout=60)
     assert (process.returncode, "does not declare oauth2" in said) == (2, True), said
-    with concord(declared, "systems", "check", "accounting") as process:
+    with concord(declared, "systems", "check", "accounting", "--json") as process:
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 5
-    assert re.search(r"nobody has authorised Concord there yet.*concord systems authorize accounting", out, re.DOTALL)
+    [answer] = json.loads(out)
+    assert (
+        "nobody has authorised Concord there yet; authorise it: concord systems authorize accounting" in answer["said"]
+    )
 
 
 # --------------------------------------------------------------------------------------------------- the store

@@ -216,7 +216,7 @@ def test_a_renewal_that_was_cut_off_is_told() -> None:
 def test_a_system_that_nobody_authorised_says_so() -> None:
     declared = PERSONAL
     endpoint = TokenEndpoint("crm", declared, network="public", transport=Provider())
-    with pytest.raises(AuthFailed, match="nobody has authorised Concord there yet; authorise again: concord systems"):
+    with pytest.raises(AuthFailed, match="nobody has authorised Concord there yet; authorise it: concord systems"):
         OAuth2("crm", declared, MemoryTokens(), endpoint).credentials()
 
 
