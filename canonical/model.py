@@ -157,6 +157,13 @@ class Entity:
         return {f.name: f.entity for f in self.fields if f.type == "reference" and f.entity}
 
     @cached_property
+    def line_columns(self) -> dict[str, tuple[str, ...]]:
+        """List field → the leaf columns of one line."""
+        return {
+            f.name: tuple(leaf.column for of in f.of for leaf in of.leaves) for f in self.fields if f.type == "list"
+        }
+
+    @cached_property
     def line_references(self) -> dict[str, dict[str, str]]:
         """List field → {line field → entity}."""
         return {

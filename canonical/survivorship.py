@@ -16,11 +16,13 @@ emptiness that was recorded is told from one that nobody ever filled.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
+from canonical.mapping.payloads import quoted
 from canonical.model import Entity, Field
 
 Slot = tuple[str, str]
@@ -35,7 +37,6 @@ PROVENANCE = {
     "because": pl.String,
 }
 FINDINGS = {"id": pl.String, "field": pl.String, "system": pl.String, "stream": pl.String, "because": pl.String}
-CHANGES = {"id": pl.String, "column": pl.String, "old": pl.String, "new": pl.String}
 
 _RECORDED, _BLANKED, _LAST_GOOD, _STANDS_IN, _OTHER, _KEPT, _NOTHING = range(7)
 
@@ -44,15 +45,27 @@ _RECORDED, _BLANKED, _LAST_GOOD, _STANDS_IN, _OTHER, _KEPT, _NOTHING = range(7)
 class Survived:
     """The golden records as they should be, by id.
 
-    frame       (id, <entity.columns>, provisional List(String) of field names, sorted)
-    provenance  (id, field, system, stream, source_id, because)  one row for each field that has a value from a linked
-                record; the three names are null when the golden record's own last value was kept
-    findings    (id, field, system, stream, because)  the system of record is empty, another system's value stands in
+    frame    (id, <entity.columns>, provisional List(String) of field names, sorted)
+    decided  row for row with `frame`: for each field `rule:<field>` (one of the rules above) and `slot:<field>` (the
+             number of the slot whose word it is; null: the golden record's own last value was kept), and
+             `<n>:source_id` of the record in slot n
     """
 
+    entity: Entity
+    slots: tuple[Slot, ...]
     frame: pl.DataFrame
-    provenance: pl.DataFrame
+    decided: pl.DataFrame
     findings: pl.DataFrame
+    """(id, field, system, stream, because): the system of record is empty, another system's value stands in."""
+
+    @property
+    def provenance(self) -> pl.DataFrame:
+        """(id, field, system, stream, source_id, because): a row for each field that has a value; the three names are
+        null when the golden record's own last value was kept."""
+        parts = [
+            _provenance(self.decided.with_columns(self.frame["id"]), item, self.slots) for item in self.entity.fields
+        ]
+        return pl.concat([pl.DataFrame(schema=PROVENANCE), *parts])
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,32 +109,100 @@ def survive(
     """
     slots = sorted({(s, t) for s, t in linked.select("system", "stream").unique().iter_rows()})
     wide = _widen(linked, entity, mapped, current, slots)
-    columns, provisional, provenance, findings = [], [], [], []
+    columns, provisional, decisions, findings = [], [], [], []
     for item in entity.fields:
         decided = wide.select("id", *_decide(item, entity, mapped, slots))
         columns.append(_values(decided, wide, item, slots))
         provisional.append(_provisional(decided, item))
-        provenance.append(_provenance(decided, wide, item, slots))
+        spoke = pl.when(pl.col("rule") == _BLANKED).then("empty").otherwise("slot")
+        decisions.append(
+            decided.select(pl.col("rule").cast(pl.Int8).alias(f"rule:{item.name}"), spoke.alias(f"slot:{item.name}"))
+        )
         findings.append(_reported(decided, item, slots))
     frame = pl.concat([wide.select("id"), *columns], how="horizontal").with_columns(_names(provisional))
+    sources = wide.select(f"{n}:source_id" for n in range(len(slots)))
     return Survived(
+        entity,
+        tuple(slots),
         frame.select("id", *entity.columns, "provisional"),
-        pl.concat([pl.DataFrame(schema=PROVENANCE), *provenance]),
+        pl.concat([*decisions, sources], how="horizontal"),
         pl.concat([pl.DataFrame(schema=FINDINGS), *findings]),
     )
 
 
-def changes(current: pl.DataFrame, survived: pl.DataFrame, entity: Entity) -> pl.DataFrame:
-    """What becomes different: (id, column, old, new), one row a column; a new id's every value, with old null."""
-    old = current.select("id", *(pl.col(c).alias(f"old:{c}") for c in entity.columns))
-    both = survived.join(old, on="id", how="left", maintain_order="left")
-    parts = [
-        both.filter(pl.col(column).ne_missing(pl.col(f"old:{column}"))).select(
-            "id", pl.lit(column).alias("column"), pl.col(f"old:{column}").alias("old"), pl.col(column).alias("new")
-        )
-        for column in entity.columns
-    ]
-    return pl.concat([pl.DataFrame(schema=CHANGES), *parts])
+def differences(current: pl.DataFrame, survived: Survived) -> pl.DataFrame:
+    """What becomes different, for the records of which anything does: (id, changed, told).
+
+    changed  List(String) of columns; of a new record those that have a value
+    told     JSON for the history, one object for each source and reason: {system, stream, source_id, because, new:
+             {column: value}, old: {column: value}}. A column without an old value is not in `old`; one that stands in
+             `old` alone became empty
+    """
+    entity = survived.entity
+    was = current.select("id", *(pl.col(c).alias(f"old:{c}") for c in entity.columns))
+    rows = survived.frame.join(was, on="id", how="left", maintain_order="left").hstack(survived.decided)
+    differs = {c: pl.col(c).ne_missing(pl.col(f"old:{c}")) for c in entity.columns}
+    rows = rows.filter(pl.any_horizontal(pl.lit(value=False), *differs.values()))
+    named = [pl.when(is_other).then(pl.lit(c)) for c, is_other in differs.items()]
+    rows = rows.with_columns(pl.concat_list(named).list.drop_nulls().alias("changed"))
+    cells = rows.with_columns(
+        pl.when(differs[c]).then(_member(c, pl.col(side))).alias(f"{which}>{c}")
+        for c in entity.columns
+        for which, side in (("new", c), ("old", f"old:{c}"))
+    )
+    told = [_told(cells, survived.slots, *group, items) for group, items in _spoken(entity, rows).items()]
+    text = pl.concat_str(told, separator=",", ignore_nulls=True) if told else pl.lit("")
+    return cells.select("id", "changed", pl.format("[{}]", text).alias("told"))
+
+
+def _member(column: str, value: pl.Expr) -> pl.Expr:
+    """A column's member in a JSON object; null for a null."""
+    return pl.lit(f"{json.dumps(column)}:") + quoted(value)
+
+
+def _spoken(entity: Entity, rows: pl.DataFrame) -> dict[tuple[int, int | None, str], list[Field]]:
+    """Which rules were used with which slots, for which authority (rule, slot, record): with the fields concerned."""
+    found: dict[tuple[int, int | None, str], list[Field]] = {}
+    for item in entity.fields:
+        for rule, slot in rows.select(f"rule:{item.name}", f"slot:{item.name}").unique().sort(pl.all()).iter_rows():
+            found.setdefault((rule, slot, item.record), []).append(item)
+    return found
+
+
+def _told(
+    cells: pl.DataFrame, slots: Sequence[Slot], rule: int, slot: int | None, record: str, items: Sequence[Field]
+) -> pl.Expr:
+    """One object of the history: all that these fields took from one source for one reason; null where none did."""
+    held: dict[str, list[pl.Expr]] = {"new": [], "old": []}
+    for item in items:
+        is_said = (pl.col(f"rule:{item.name}") == rule) & pl.col(f"slot:{item.name}").eq_missing(slot)
+        for leaf in item.leaves:
+            for which, members in held.items():
+                members.append(pl.when(is_said).then(pl.col(f"{which}>{leaf.column}")))
+    new, old = (pl.concat_str(members, separator=",", ignore_nulls=True) for members in held.values())
+    head = f'"because":{json.dumps(_because(rule, record), ensure_ascii=False)}'
+    if slot is not None:
+        system, stream = (json.dumps(name) for name in slots[slot])
+        source = pl.lit(f'"system":{system},"stream":{stream},"source_id":') + quoted(pl.col(f"{slot}:source_id"))
+        head_of: pl.Expr = source + pl.lit(f",{head}")
+    else:
+        head_of = pl.lit(head)
+    before = pl.when(old != "").then(pl.lit(',"old":{') + old + pl.lit("}")).otherwise(pl.lit(""))
+    whole = pl.lit("{") + head_of + pl.lit(',"new":{') + new + pl.lit("}") + before + pl.lit("}")
+    return pl.when((new != "") | (old != "")).then(whole)
+
+
+def _because(rule: int, record: str) -> str:
+    """A rule in words."""
+    return {
+        _RECORDED: f"{record} is the system of record",
+        _BLANKED: f"{record} is the system of record and emptied it",
+        _LAST_GOOD: f"last good value: {record} is the system of record and has no opinion now",
+        _STANDS_IN: f"stands in until {record} has a value",
+        _OTHER: f"the only value known while {record} has none",
+        _KEPT: "the value the golden record had: no linked system has one",
+        _NOTHING: "nobody has a value any more",
+    }[rule]
 
 
 def explain(
@@ -295,33 +376,20 @@ def _names(flags: Sequence[pl.Series]) -> pl.Series:
     return texts.select(names.otherwise(pl.col("provisional").str.split(",")).alias("provisional"))["provisional"]
 
 
-def _provenance(decided: pl.DataFrame, wide: pl.DataFrame, item: Field, slots: Sequence[Slot]) -> pl.DataFrame:
-    reasons = {
-        _RECORDED: f"{item.record} is the system of record",
-        _BLANKED: f"{item.record} is the system of record and emptied it",
-        _LAST_GOOD: f"last good value: {item.record} is the system of record and has no opinion now",
-        _STANDS_IN: f"stands in until {item.record} has a value",
-        _OTHER: f"the only value known while {item.record} has none",
-        _KEPT: "the value the golden record had: no linked system has one",
-    }
-    nothing = pl.lit(None, dtype=pl.String)
-    system: pl.Expr = nothing
-    stream: pl.Expr = nothing
-    source_id: pl.Expr = nothing
-    for n, (of_system, of_stream) in enumerate(slots):
-        is_n = pl.col("from") == n
-        system = pl.when(is_n).then(pl.lit(of_system)).otherwise(system)
-        stream = pl.when(is_n).then(pl.lit(of_stream)).otherwise(stream)
-        source_id = pl.when(is_n).then(pl.col(f"{n}:source_id")).otherwise(source_id)
-    winner = pl.when(pl.col("rule") == _BLANKED).then("empty").otherwise("slot").alias("from")
-    rows = pl.concat([decided.drop("id"), wide], how="horizontal").with_columns(winner)
-    return rows.filter(pl.col("rule") != _NOTHING).select(
+def _provenance(rows: pl.DataFrame, item: Field, slots: Sequence[Slot]) -> pl.DataFrame:
+    """Who said one field: see `Survived.provenance`."""
+    slot, rule = pl.col(f"slot:{item.name}"), pl.col(f"rule:{item.name}")
+    names = dict(enumerate(slots))
+    said = [pl.when(slot == n).then(pl.col(f"{n}:source_id")) for n in names]
+    return rows.filter(rule != _NOTHING).select(
         "id",
         pl.lit(item.name).alias("field"),
-        system.alias("system"),
-        stream.alias("stream"),
-        source_id.alias("source_id"),
-        pl.col("rule").replace_strict(reasons, return_dtype=pl.String).alias("because"),
+        slot.replace_strict({n: s for n, (s, _) in names.items()}, return_dtype=pl.String).alias("system"),
+        slot.replace_strict({n: t for n, (_, t) in names.items()}, return_dtype=pl.String).alias("stream"),
+        pl.coalesce(pl.lit(None, dtype=pl.String), *said).alias("source_id"),
+        rule.replace_strict({r: _because(r, item.record) for r in range(_NOTHING)}, return_dtype=pl.String).alias(
+            "because"
+        ),
     )
 
 

@@ -48,6 +48,31 @@ _IN_DOUBT = """
 """
 
 
+def in_doubt(conn: Connection, entity: str, system: str, stream: str) -> pl.Series:
+    """Golden records that an open review may find in this target, and that are not linked there: they are neither
+    planned there (it might be a second create) nor forgotten."""
+    found = conn.execute(text(_IN_DOUBT), {"entity": entity, "system": system, "stream": stream})
+    return pl.Series("canonical_id", found.scalars().all(), dtype=pl.String)
+
+
+def forget(conn: Connection, entity: str, integration: str, system: str, stream: str, ids: pl.DataFrame) -> int:
+    """Takes pairs of one target out of what is noted, for they are planned now; what another transaction notes anew
+    meanwhile is left."""
+    where = {"entity": entity, "integration": integration, "system": system, "stream": stream}
+    target = "entity = :entity and integration = :integration and system = :system and stream = :stream"
+    if not conn.execute(text(f"select exists (select from ops.dirty where {target})"), where).scalar_one():
+        return 0
+    table = temporary(conn, "planned_now", {"canonical_id": "text"}, ids.select("canonical_id").unique())
+    found = conn.execute(
+        text(
+            "delete from ops.dirty where ctid in (select d.ctid from ops.dirty d join"
+            f" {table} n using (canonical_id) where {target} for update of d skip locked)"
+        ),
+        where,
+    )
+    return int(found.rowcount)
+
+
 def take_dirty(conn: Connection, entity: str, integration: str, system: str, stream: str, limit: int) -> pl.DataFrame:
     """Removes and gives up to `limit` pairs of a target; they count as planned when the transaction commits.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import orjson
 import polars as pl
 from sqlalchemy import Connection, text
 
+from canonical.mapping.lines import exploded_lines
 from canonical.model import Entity
 from staging.frames import as_text, ident, learn, literal, read_frame, temporary, write_frame
 
@@ -86,7 +87,7 @@ def write(
     """Stores new versions of golden records and why.
 
     `records`: id, version (the new one), deleted, provisional, leaf columns. `changes`: id, version, changes (JSON
-    text: column → {old, new, system, stream, source_id, because}). Gives how many records were written."""
+    text, see `survivorship.differences`). Gives how many records were written."""
     if records.is_empty():
         return 0
     records, changes = records.sort("id"), changes.sort("id")  # in the order of the indexes
@@ -124,7 +125,7 @@ def write(
     write_frame(conn, ident("golden", "history"), history)
     for field in entity.fields:
         if field.type == "list":
-            _write_lines(conn, entity, field.name, [f.name for f in field.of], records)
+            _write_lines(conn, entity, field.name, entity.line_columns[field.name], records)
     return records.height
 
 
@@ -133,15 +134,13 @@ def _write_lines(conn: Connection, entity: Entity, field: str, columns: Sequence
     table = ident("golden", f"{entity.name}_{field}")
     ids = temporary(conn, "line_parents", {"id": "text", "n": "int"}, records.select("id", pl.lit(0).alias("n")))
     conn.execute(text(f"delete from {table} l using {ids} p where l.id = p.id"))
-    rows: list[tuple[object, ...]] = []
-    for canonical_id, lines in records.select("id", field).drop_nulls().iter_rows():
-        rows += [(canonical_id, *(line.get(c) for c in columns)) for line in orjson.loads(lines)]
-    schema = {"id": pl.String, **dict.fromkeys(columns, pl.String)}
-    write_frame(conn, table, pl.DataFrame(rows, schema=schema, orient="row"))
+    lines = exploded_lines(records.select(pl.col("id").alias("_id"), field), field, columns)
+    write_frame(conn, table, lines.select(pl.col("_id").alias("id"), *columns))
 
 
 def history_of(conn: Connection, entity: str, canonical_id: str) -> list[dict[str, object]]:
-    """Every version of a golden record, oldest first."""
+    """Every version of a golden record, oldest first: version, at, sync_id, declared, and its changes, one a column:
+    field, old, new, system, stream, source_id, because."""
     found = conn.execute(
         text(
             "select version, at, sync_id, declared, changes from golden.history where entity = :e"
@@ -149,7 +148,15 @@ def history_of(conn: Connection, entity: str, canonical_id: str) -> list[dict[st
         ),
         {"e": entity, "id": canonical_id},
     ).mappings()
-    return [dict(r) for r in found]
+    return [{**r, "changes": [change for told in r["changes"] for change in _by_column(told)]} for r in found]
+
+
+def _by_column(told: Mapping[str, Any]) -> Iterator[dict[str, object]]:
+    """What one source said, column by column."""
+    new, old = told["new"], told.get("old", {})
+    for column in dict.fromkeys([*new, *old]):
+        source = {name: told.get(name) for name in ("system", "stream", "source_id", "because")}
+        yield {"field": column, "old": old.get(column), "new": new.get(column), **source}
 
 
 def all_ids(conn: Connection, entity: Entity, after: str, limit: int) -> pl.DataFrame:

@@ -27,6 +27,16 @@ class Way:
     program: OutboundProgram
     is_paused: bool = False
 
+    @property
+    def place(self) -> dict[str, str]:
+        """The pair's names, as tables have them."""
+        return {
+            "integration": self.integration.name,
+            "entity": self.entity.name,
+            "system": self.target.system,
+            "stream": self.target.stream,
+        }
+
 
 def ways(world: World, integrations: Iterable[str]) -> list[Way]:
     """Every (integration, target) of these integrations, with its outbound program and the mode that holds now: as
@@ -47,11 +57,10 @@ def ways(world: World, integrations: Iterable[str]) -> list[Way]:
 
 
 def gather(
-    conn: Connection, world: World, way: Way, records: pl.DataFrame, changed: pl.DataFrame
+    conn: Connection, world: World, way: Way, records: pl.DataFrame, changed: pl.DataFrame, ids: pl.DataFrame
 ) -> planning.PlanInput:
-    """Everything the decision needs, read as columns."""
+    """Everything the decision needs, read as columns. `ids.canonical_id`: the records that the target may hold."""
     entity, target, program = way.entity, way.target, way.program
-    ids = records.select(pl.col("id").alias("canonical_id"))
     paths = program.paths
     desired = program.run(records, world.lookups(conn, program, records)).frame
     natives = staged.natives(conn, entity, target.system, target.stream, ids)

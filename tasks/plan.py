@@ -6,12 +6,14 @@ Runs inside resolve's transaction, so that a golden change and its writes commit
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from canonical import keys, planning
 from canonical.mapping.native import flat_json
 from canonical.mapping.payloads import build_payloads
+from canonical.model import Entity
 from staging import dirty, golden, locks, outbox, queues, shadow
 from staging.engine import Connection
 from tasks.gather import Way, authorities, gather, ways
@@ -23,41 +25,93 @@ CHUNK = 50_000
 _NO_CHANGES = pl.DataFrame(schema={"id": pl.String, "_changed": pl.List(pl.String)})
 
 
-def plan_pairs(
-    conn: Connection,
-    world: World,
-    entity: str,
-    integrations: Iterable[str],
-    *,
-    sync_id: int | None,
-    changed: pl.DataFrame = _NO_CHANGES,
+@dataclass(frozen=True)
+class Golden:
+    """Golden records to be planned, as they are now.
+
+    records   as `golden.read` gives them
+    is_known  row for row: whether the record stood before this transaction. Of one made in it nothing was planned,
+              written or confirmed yet, and it has no records but those in `links`
+    links     (id, system, stream) of the records linked to them, as far as they were made in this transaction
+    changed   (id, _changed List(String)) columns that this transaction changed
+    """
+
+    records: pl.DataFrame
+    is_known: pl.Series
+    links: pl.DataFrame = field(
+        default_factory=lambda: pl.DataFrame(schema=dict.fromkeys(("id", "system", "stream"), pl.String))
+    )
+    changed: pl.DataFrame = field(default_factory=lambda: _NO_CHANGES)
+
+    def slice(self, start: int, length: int) -> Golden:
+        """A part of the records."""
+        return replace(self, records=self.records.slice(start, length), is_known=self.is_known.slice(start, length))
+
+    def without(self, ids: pl.Series) -> Golden:
+        """All but these records."""
+        keep = ~self.records["id"].is_in(ids.implode())
+        return replace(self, records=self.records.filter(keep), is_known=self.is_known.filter(keep))
+
+    def seen_by(self, way: Way) -> pl.DataFrame:
+        """Which of them a target may hold already: canonical_id."""
+        here = (pl.col("system") == way.target.system) & (pl.col("stream") == way.target.stream)
+        there = self.links.filter(here)["id"]
+        ids = self.records["id"]
+        return ids.filter(self.is_known | ids.is_in(there.implode())).alias("canonical_id").to_frame()
+
+    @property
+    def known(self) -> pl.DataFrame:
+        """Those that stood before: canonical_id."""
+        return self.records["id"].filter(self.is_known).alias("canonical_id").to_frame()
+
+
+def plan_chunk(
+    conn: Connection, world: World, entity: Entity, chunk: Golden, integrations: Iterable[str], *, sync_id: int | None
 ) -> dict[str, int]:
-    """Plans every pair of `entity` that waits for one of `integrations`: target → writes enqueued."""
+    """Plans golden records for the targets of `integrations` and notes them for all others: target → writes."""
     planned: dict[str, int] = {}
-    for way in ways(world, integrations):
+    ids = chunk.records.select(pl.col("id").alias("canonical_id"))
+    chosen = set(integrations)
+    dirty.mark_dirty(conn, world.pairs(entity.name, ids["canonical_id"], without=chosen))
+    for way in (w for w in ways(world, chosen) if w.entity.name == entity.name):
+        integration, target = way.integration.name, way.target
         # what a paused target would be told waits, noted, and is planned from what is true when it goes on
-        if way.entity.name != entity or (way.is_paused and not world.is_rehearsing):
+        doubtful = dirty.in_doubt(conn, entity.name, target.system, target.stream)
+        later = ids if _rests(world, way) else ids.filter(pl.col("canonical_id").is_in(doubtful.implode()))
+        dirty.mark_dirty(conn, later.with_columns(pl.lit(v).alias(k) for k, v in way.place.items()))
+        now = chunk.without(later["canonical_id"])
+        dirty.forget(conn, entity.name, integration, target.system, target.stream, now.known)
+        if now.records.is_empty():
             continue
-        target = way.target
-        plan_id = None
-        while True:
-            ids = dirty.take_dirty(conn, entity, way.integration.name, target.system, target.stream, CHUNK)
-            if ids.is_empty():
-                break
-            if plan_id is None:
-                plan_id = outbox.begin_plan(
-                    conn,
-                    sync_id=sync_id,
-                    integration=way.integration.name,
-                    entity=entity,
-                    system=target.system,
-                    stream=target.stream,
-                    authority=authorities(world, way),
-                )
-            count = plan_target(conn, world, way, ids, plan_id=plan_id, sync_id=sync_id, changed=changed)
-            name = f"{target.system}/{target.stream}"
+        plan_id = _begin(conn, world, way, sync_id)
+        name = f"{target.system}/{target.stream}"
+        for start in range(0, now.records.height, CHUNK):
+            part = now.slice(start, CHUNK)
+            count = plan_target(conn, world, way, part, plan_id=plan_id, sync_id=sync_id)
             planned[name] = planned.get(name, 0) + count
     return planned
+
+
+def plan_noted(conn: Connection, world: World, way: Way, *, sync_id: int | None) -> int:
+    """Plans every golden record that is noted for one target; gives how many writes were enqueued."""
+    target, plan_id, count = way.target, None, 0
+    while not _rests(world, way):
+        ids = dirty.take_dirty(conn, way.entity.name, way.integration.name, target.system, target.stream, CHUNK)
+        if ids.is_empty():
+            break
+        plan_id = plan_id if plan_id is not None else _begin(conn, world, way, sync_id)
+        records = golden.read(conn, way.entity, ids)
+        is_known = pl.Series("is_known", [True], dtype=pl.Boolean).new_from_index(0, records.height)
+        count += plan_target(conn, world, way, Golden(records, is_known), plan_id=plan_id, sync_id=sync_id)
+    return count
+
+
+def _rests(world: World, way: Way) -> bool:
+    return way.is_paused and not world.is_rehearsing
+
+
+def _begin(conn: Connection, world: World, way: Way, sync_id: int | None) -> int:
+    return outbox.begin_plan(conn, sync_id=sync_id, **way.place, authority=authorities(world, way))
 
 
 def note_declarations(world: World, integrations: Iterable[str]) -> None:
@@ -79,9 +133,9 @@ def plan_leftovers(world: World, integrations: Iterable[str], *, sync_id: int | 
     for way in ways(world, integrations):
         with world.transaction() as conn:
             locks.gate(conn, f"resolve:{way.entity.name}")
-            found = plan_pairs(conn, world, way.entity.name, [way.integration.name], sync_id=sync_id)
-        for where, count in found.items():
-            planned[where] = planned.get(where, 0) + count
+            count = plan_noted(conn, world, way, sync_id=sync_id)
+        where = f"{way.target.system}/{way.target.stream}"
+        planned[where] = planned.get(where, 0) + count
     return planned
 
 
@@ -89,22 +143,21 @@ def plan_target(
     conn: Connection,
     world: World,
     way: Way,
-    ids: pl.DataFrame,
+    given_records: Golden,
     *,
     plan_id: int,
     sync_id: int | None,
-    changed: pl.DataFrame,
 ) -> int:
-    """Plans one target for the golden records `ids.canonical_id`; gives how many writes were enqueued."""
-    records = golden.read(conn, way.entity, ids)
-    given = gather(conn, world, way, records, changed)
+    """Plans one target for these golden records; gives how many writes were enqueued."""
+    records = given_records.records
+    given = gather(conn, world, way, records, given_records.changed, given_records.seen_by(way))
     planned = planning.plan(given)
     _report(conn, world, way, planned)
     _adopt(conn, way, planned, given)
     # an observed target is told nothing, also not what was open before; but a plan shows what it would be told (9.15)
     is_told = way.target.mode != "observe" or world.is_rehearsing
     rows = outbox_rows(way, planned, given, plan_id=plan_id, sync_id=sync_id) if is_told else pl.DataFrame()
-    count = _enqueue(conn, way, rows, ids)
+    count = _enqueue(conn, way, rows, given_records.known)
     outbox.add_to_plan(
         conn,
         plan_id,
@@ -202,8 +255,11 @@ def _amount(column: str) -> pl.Expr:
 
 
 def _enqueue(conn: Connection, way: Way, rows: pl.DataFrame, ids: pl.DataFrame) -> int:
-    """Stores new writes; what is open for the same record and says the same stays, anything else is overtaken."""
+    """Stores new writes; what is open for the same record (one of `ids`, else nothing is) and says the same stays,
+    anything else is overtaken."""
     target = way.target
+    if ids.is_empty():
+        return outbox.enqueue(conn, rows) if rows.height else 0
     standing = outbox.open_writes(conn, way.entity.name, target.system, target.stream, ids)
     standing = standing.filter(~pl.col("state").is_in(["inflight", "unknown"]))
     if rows.is_empty():
@@ -222,7 +278,7 @@ def _enqueue(conn: Connection, way: Way, rows: pl.DataFrame, ids: pl.DataFrame) 
     overtaken = standing.join(same, on="outbox_id", how="anti")
     outbox.supersede(conn, overtaken["outbox_id"].to_list(), "a later version overtook it")
     # what the target refused in these very words waits as a dead letter; saying it again would only be refused again
-    refused = outbox.refused(conn, way.entity.name, target.system, target.stream, rows.select("canonical_id"))
+    refused = outbox.refused(conn, way.entity.name, target.system, target.stream, ids)
     new = rows.join(same, on=says, how="anti", nulls_equal=True)
     return outbox.enqueue(conn, new.join(refused, on=["canonical_id", "write_hash"], how="anti"))
 

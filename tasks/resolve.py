@@ -6,17 +6,18 @@ or not at all (DESIGN 5.4, 9.9).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import orjson
 import polars as pl
 
 from canonical import keys, matching, survivorship
+from canonical.mapping.lines import exploded_lines, joined_lines
 from canonical.model import Entity
-from staging import crosswalk, dirty, golden, locks, queues, staged
+from staging import crosswalk, golden, locks, queues, staged
 from staging.crash import crash_point
 from staging.engine import Connection
-from tasks.plan import plan_pairs
+from tasks.plan import Golden, plan_chunk
 from tasks.world import World
 
 CHUNK = 100_000
@@ -78,15 +79,14 @@ def _resolve_chunk(
     new = rows.filter(pl.col("canonical_id").is_null() & ~pl.col("deleted"))
     matched = _match(conn, world, entity, new, done) if new.height else _NOTHING
     asked = set(matched.filter(pl.col("action") == "ask")["key"].to_list()) if matched.height else set()
-    touched = pl.concat(
-        [
-            rows.filter(pl.col("canonical_id").is_not_null()).select("canonical_id"),
-            matched.filter(pl.col("canonical_id").is_not_null()).select("canonical_id"),
-        ]
-    ).unique()
-    unresolved = _survive(conn, world, entity, touched, done, sync_id=sync_id, integrations=integrations)
+    links = matched.filter(pl.col("canonical_id").is_not_null()).select("key", "canonical_id", "is_primary")
+    rows = rows.with_columns(_key()).join(links, on="key", how="left", suffix="_new", maintain_order="left")
+    rows = rows.with_columns(
+        pl.coalesce(name, f"{name}_new").alias(name) for name in ("canonical_id", "is_primary")
+    ).drop("canonical_id_new", "is_primary_new")
+    unresolved = _survive(conn, world, entity, rows, done, sync_id=sync_id, integrations=integrations)
     queues.withdraw_reviews(conn, entity.name, rows.filter("deleted"))
-    keyed = rows.select("system", "stream", "source_id", "batch_id", _key()).with_columns(
+    keyed = rows.select("system", "stream", "source_id", "batch_id", "key").with_columns(
         state=pl.when(pl.col("key").is_in(list(asked))).then(pl.lit("review")).otherwise(pl.lit("resolved")),
         unresolved=pl.col("key").is_in(unresolved),
     )
@@ -95,7 +95,9 @@ def _resolve_chunk(
     _report_deleted(conn, world, entity, gone)
 
 
-_NOTHING = pl.DataFrame(schema={"key": pl.String, "action": pl.String, "canonical_id": pl.String})
+_NOTHING = pl.DataFrame(
+    schema={"key": pl.String, "action": pl.String, "canonical_id": pl.String, "is_primary": pl.Boolean}
+)
 
 
 def _key() -> pl.Expr:
@@ -103,7 +105,7 @@ def _key() -> pl.Expr:
 
 
 def _match(conn: Connection, world: World, entity: Entity, new: pl.DataFrame, done: Resolved) -> pl.DataFrame:
-    """Links, creates and asks for records without a link; gives key, action, canonical_id."""
+    """Links, creates and asks for records without a link; gives key, action, canonical_id, is_primary."""
     rules = entity.match
     new = new.with_columns(_key())
     wanted = new.select("key", "system", "stream", "source_id", *rules.columns)
@@ -141,7 +143,8 @@ def _match(conn: Connection, world: World, entity: Entity, new: pl.DataFrame, do
     done.linked += links.height - founders.height
     done.duplicates += links.filter(~pl.col("is_primary")).height
     done.created += founders.height
-    return decided.select("key", "action", "canonical_id")
+    asks = decided.filter(pl.col("action") == "ask").with_columns(pl.lit(None, dtype=pl.Boolean).alias("is_primary"))
+    return pl.concat([links.select(_NOTHING.columns), asks.select(_NOTHING.columns)])
 
 
 def _founders(entity: Entity, decisions: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
@@ -169,31 +172,48 @@ def _survive(
     conn: Connection,
     world: World,
     entity: Entity,
-    touched: pl.DataFrame,
+    rows: pl.DataFrame,
     done: Resolved,
     *,
     sync_id: int | None,
     integrations: tuple[str, ...],
 ) -> list[str]:
-    """Writes the new golden versions of `touched` and plans their targets; gives keys with unresolved references."""
+    """Writes the new golden versions of what `rows` are linked to and plans their targets; gives keys with unresolved
+    references."""
+    touched = rows.select("canonical_id").drop_nulls().unique()
     if touched.is_empty():
         return []
-    crosswalk.follow_the_living(conn, entity.name, staged.staged_table(entity), touched)
-    linked = staged.linked(conn, entity, touched).filter(pl.col("is_primary")).with_columns(_key())
-    linked, unresolved = resolve_references(conn, world, entity, linked)
     current = golden.read(conn, entity, touched)
+    # of a golden record that is made here, all that is linked to it stands in `rows`, and nothing was ever planned
+    known = current.select(pl.col("id").alias("canonical_id"))
+    linked = _linked(conn, entity, rows, known).filter(pl.col("is_primary"))
+    linked, unresolved = resolve_references(conn, world, entity, linked)
     survived = survivorship.survive(linked, entity, world.mapped(entity), current)
     gone = _deleted(entity, linked)
-    changes = survivorship.changes(current, survived.frame, entity)
-    records, history = _versions(entity, survived, changes, current, gone)
+    differing = survivorship.differences(current, survived)
+    records, history = _versions(entity, survived, differing, current, gone)
     golden.write(conn, entity, records, history, sync_id=sync_id, declared=world.landscape.digest)
     done.versions += records.height
-    changed = changes.group_by("id").agg(pl.col("column").alias("_changed"))
-    pairs = world.pairs(entity.name, touched["canonical_id"], records["id"])
-    dirty.mark_dirty(conn, pairs)
-    for name, count in plan_pairs(conn, world, entity.name, integrations, sync_id=sync_id, changed=changed).items():
+    now = pl.concat([records, current.select(records.columns).join(records, on="id", how="anti")])
+    chunk = Golden(
+        now,
+        is_known=now["id"].is_in(known["canonical_id"].implode()),
+        links=linked.select(pl.col("canonical_id").alias("id"), "system", "stream"),
+        changed=differing.select("id", pl.col("changed").alias("_changed")),
+    )
+    for name, count in plan_chunk(conn, world, entity, chunk, integrations, sync_id=sync_id).items():
         done.planned[name] = done.planned.get(name, 0) + count
     return unresolved
+
+
+def _linked(conn: Connection, entity: Entity, rows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Every staged record linked to the golden records of `rows`; read again only for those that are `known`."""
+    made = rows.filter(pl.col("canonical_id").is_not_null()).join(known, on="canonical_id", how="anti")
+    if known.is_empty():
+        return made
+    crosswalk.follow_the_living(conn, entity.name, staged.staged_table(entity), known)
+    more = staged.linked(conn, entity, known).with_columns(_key())
+    return pl.concat([made.select(more.columns), more])
 
 
 def _deleted(entity: Entity, linked: pl.DataFrame) -> pl.DataFrame:
@@ -208,7 +228,7 @@ def _deleted(entity: Entity, linked: pl.DataFrame) -> pl.DataFrame:
 def _versions(
     entity: Entity,
     survived: survivorship.Survived,
-    changes: pl.DataFrame,
+    differing: pl.DataFrame,
     current: pl.DataFrame,
     gone: pl.DataFrame,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -220,7 +240,7 @@ def _versions(
         survived.frame.join(was, on="id", how="left")
         .join(gone, on="id", how="left")
         .with_columns(pl.col("deleted").fill_null(pl.coalesce("was_deleted", pl.lit(False))))
-        .join(changes.select("id").unique().with_columns(pl.lit(True).alias("is_changed")), on="id", how="left")
+        .join(differing.select("id", pl.lit(True).alias("is_changed")), on="id", how="left")
     )
     rows = rows.filter(
         pl.col("version").is_null()
@@ -228,30 +248,10 @@ def _versions(
         | (pl.col("deleted") != pl.col("was_deleted"))
         | pl.col("provisional").list.sort().ne_missing(pl.col("was_prov").list.sort())
     ).with_columns((pl.col("version").fill_null(0) + 1).alias("version"))
-    fields = pl.DataFrame(
-        {"column": list(entity.columns), "field": [leaf.field for leaf in entity.leaves]},
-        schema={"column": pl.String, "field": pl.String},
-    )
-    told = (
-        changes.join(fields, on="column", how="left")
-        .join(survived.provenance, on=["id", "field"], how="left")
-        .select(
-            "id",
-            pl.struct(pl.col("column").alias("field"), "old", "new", "system", "stream", "source_id", "because")
-            .struct.json_encode()
-            .alias("json"),
-        )
-        .group_by("id")
-        .agg(pl.col("json").str.join(","))
-    )
     history = (
-        rows.select("id", "version", "deleted")
-        .join(told, on="id", how="left")
-        .select(
-            "id",
-            "version",
-            pl.format("[{}]", pl.col("json").fill_null("")).alias("changes"),
-        )
+        rows.select("id", "version")
+        .join(differing, on="id", how="left")
+        .select("id", "version", pl.col("told").fill_null("[]").alias("changes"))
     )
     return rows.select("id", "version", "deleted", "provisional", *entity.columns), history
 
@@ -276,7 +276,8 @@ def resolve_references(
         ).drop("_id")
     for column, targets in entity.line_references.items():
         if targets:
-            linked = _resolve_lines(conn, world, linked, column, targets, unresolved)
+            columns = entity.line_columns[column]
+            linked = _resolve_lines(conn, world, linked, column, columns, targets, unresolved)
     return linked, sorted(unresolved)
 
 
@@ -290,25 +291,21 @@ def _resolve_lines(
     world: World,
     linked: pl.DataFrame,
     column: str,
+    columns: Sequence[str],
     targets: dict[str, str],
     unresolved: set[str],
 ) -> pl.DataFrame:
     """The same inside a list field: an unresolved line reference stays empty, and its record is tried again."""
-    parsed = [orjson.loads(text) if text else None for text in linked[column].to_list()]
+    lines = exploded_lines(linked.select(pl.col("key").alias("_key"), column).with_row_index("_row"), column, columns)
     for name, target in targets.items():
-        tokens = {line[name] for lines in parsed if lines for line in lines if line.get(name)}
-        ids = dict(_tokens_to_ids(conn, world, target, sorted(tokens)).iter_rows())
-        for key, lines in zip(linked["key"], parsed, strict=True):
-            for line in lines or ():
-                if line.get(name):
-                    found = ids.get(line[name])
-                    if found is None:
-                        unresolved.add(key)
-                    line[name] = found
-    texts = [
-        orjson.dumps(lines, option=orjson.OPT_SORT_KEYS).decode() if lines is not None else None for lines in parsed
-    ]
-    return linked.with_columns(pl.Series(column, texts, dtype=pl.String))
+        ids = _tokens_to_ids(conn, world, target, lines[name].drop_nulls().unique().to_list())
+        ids = ids.rename({"token": name, "canonical_id": "_id"})
+        lines = lines.join(ids, on=name, how="left", maintain_order="left")
+        unresolved.update(lines.filter(pl.col(name).is_not_null() & pl.col("_id").is_null())["_key"].to_list())
+        lines = lines.with_columns(pl.col("_id").alias(name)).drop("_id")
+    texts = joined_lines(lines, columns)
+    joined = linked.select("key").with_row_index("_row").join(texts, on="_row", how="left", maintain_order="left")
+    return linked.with_columns(joined["lines"].alias(column))
 
 
 def _report_duplicates(conn: Connection, world: World, entity: Entity, twins: pl.DataFrame) -> None:

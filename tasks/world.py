@@ -6,7 +6,7 @@ Tasks are handed names and ids; everything else they need hangs on the World of 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -307,13 +307,12 @@ class World:
                 found.setdefault(integration.entity, []).append((integration, target))
         return found
 
-    def pairs(self, entity: str, touched: pl.Series, changed: pl.Series) -> pl.DataFrame:
-        """Which (golden record, target) pairs must be planned: changed ones everywhere, touched ones where the target
-        itself was read, because what it holds may have been edited there."""
+    def pairs(self, entity: str, ids: pl.Series, *, without: Collection[str]) -> pl.DataFrame:
+        """(golden record, target) of these records and every integration of their entity but `without`."""
         schema = dict.fromkeys(("entity", "canonical_id", "integration", "system", "stream"), pl.String)
-        ids = pl.concat([touched, changed]).unique().alias("canonical_id").to_frame()
+        records = ids.alias("canonical_id").to_frame()
         parts = [
-            ids.select(
+            records.select(
                 pl.lit(entity).alias("entity"),
                 "canonical_id",
                 pl.lit(integration.name).alias("integration"),
@@ -321,6 +320,7 @@ class World:
                 pl.lit(target.stream).alias("stream"),
             )
             for integration, target in self._targets.get(entity, ())
+            if integration.name not in without
         ]
         return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
 

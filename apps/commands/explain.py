@@ -153,7 +153,7 @@ def _print_history(history: Sequence[Mapping[str, Any]]) -> None:
         show(f"{version['version']}  {when(version['at'])}{sync}:" + ("" if changes else " only marks changed"))
         for change in changes:
             old, new = _value({"": change["old"]}) or "(empty)", _value({"": change["new"]}) or "(empty)"
-            why = change["because"] or "nobody has a value any more"
+            why = change["because"]
             told = f"{change['system']}: {why}" if change["system"] else why
             show(f"     {change['field']}: {old} → {new}  ({told})")
 

@@ -131,18 +131,29 @@ class ChildProgram:
         )
 
     def _json(self, made: pl.DataFrame) -> pl.DataFrame:
-        names = sorted(name for name in made.columns if name != "_row")
         if self.key is not None:
             order = pl.col(self.key).cast(pl.Int64, strict=False) if self.is_numbered else pl.col(self.key)
             made = made.sort("_row", order, maintain_order=True)
-        members = [pl.lit(f'"{name}":') + quoted(pl.col(name)) for name in names]
-        line = pl.lit("{") + pl.concat_str(members, separator=",", ignore_nulls=True) + pl.lit("}")
-        return (
-            made.select("_row", line=line)
-            .group_by("_row", maintain_order=True)
-            .agg(pl.col("line").str.join(","))
-            .select("_row", lines=pl.lit("[") + pl.col("line") + pl.lit("]"))
-        )
+        return joined_lines(made, [name for name in made.columns if name != "_row"])
+
+
+def joined_lines(lines: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Lines as columns beside `_row`, the record they stand in → (_row, lines): the JSON text of each record's."""
+    members = [pl.lit(f'"{name}":') + quoted(pl.col(name)) for name in sorted(columns)]
+    line = pl.lit("{") + pl.concat_str(members, separator=",", ignore_nulls=True) + pl.lit("}")
+    return (
+        lines.select("_row", line=line)
+        .group_by("_row", maintain_order=True)
+        .agg(pl.col("line").str.join(","))
+        .select("_row", lines=pl.lit("[") + pl.col("line") + pl.lit("]"))
+    )
+
+
+def exploded_lines(frame: pl.DataFrame, column: str, columns: Sequence[str]) -> pl.DataFrame:
+    """The lines in a column of `joined_lines` text, one a row, as columns beside all else the frame has."""
+    line = pl.List(pl.Struct(dict.fromkeys(columns, pl.String)))
+    read = frame.with_columns(pl.col(column).str.json_decode(line)).explode(column)
+    return read.drop_nulls(column).unnest(column)
 
 
 def compile_child(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import polars as pl
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canonical.model import Entity, Field
-from canonical.survivorship import Survived, changes, explain, survive
+from canonical.survivorship import Survived, differences, explain, survive
 
 
 def field(name: str, kind: Any = "text", record: str = "crm", **more: Any) -> Field:
@@ -197,13 +198,33 @@ def test_no_records_no_golden_records() -> None:
     assert survived.frame.is_empty()
 
 
-def test_changes_names_what_became_different() -> None:
-    survived = survive(linked(record(CRM, name="A", phone="2")), ENTITY, MAPPED, golden(name="A", phone="1"))
-    assert changes(golden(name="A", phone="1"), survived.frame, ENTITY).rows() == [("c1", "phone", "1", "2")]
-    assert sorted(changes(NONE_YET, survived.frame, ENTITY).rows()) == [
-        ("c1", "name", None, "A"),
-        ("c1", "phone", None, "2"),
-    ]
+def told(current: pl.DataFrame, survived: Survived) -> tuple[list[str], list[dict[str, Any]]]:
+    [(_, changed, text)] = differences(current, survived).rows()
+    return changed, json.loads(text)
+
+
+BY_CRM = {"system": "crm", "stream": "companies", "source_id": "1", "because": "crm is the system of record"}
+
+
+def test_differences_tell_what_changed_from_what_to_what_and_by_whom() -> None:
+    was = golden(name="A", phone="1")
+    survived = survive(linked(record(CRM, name="A", phone='2"')), ENTITY, MAPPED, was)
+    assert told(was, survived) == (["phone"], [BY_CRM | {"new": {"phone": '2"'}, "old": {"phone": "1"}}])
+
+
+def test_differences_name_a_source_once_for_all_that_it_said() -> None:
+    survived = survive(linked(record(CRM, name="A"), record(SHOP, phone="2")), ENTITY, MAPPED, NONE_YET)
+    by_shop = {"system": "shop", "stream": "buyers", "source_id": "1", "because": "stands in until crm has a value"}
+    changed, sources = told(NONE_YET, survived)
+    assert changed == ["name", "phone"]
+    assert sources == [BY_CRM | {"new": {"name": "A"}}, by_shop | {"new": {"phone": "2"}}]
+
+
+def test_what_became_empty_is_told_by_its_old_value_alone() -> None:
+    was = golden(phone="1")
+    survived = survive(linked(record(CRM, phone=None)), ENTITY, MAPPED, was)
+    emptied = BY_CRM | {"because": "crm is the system of record and emptied it"}
+    assert told(was, survived) == (["phone"], [emptied | {"new": {}, "old": {"phone": "1"}}])
 
 
 VALUE = st.sampled_from([None, "1", "2"])
@@ -232,7 +253,24 @@ def test_surviving_twice_changes_nothing(world: tuple[pl.DataFrame, pl.DataFrame
     first = survive(records, ENTITY, MAPPED, current)
     second = survive(records, ENTITY, MAPPED, again(first))
     assert second.frame.equals(first.frame)
-    assert changes(again(first), second.frame, ENTITY).is_empty()
+    assert differences(again(first), second).is_empty()
+
+
+@given(worlds())
+@settings(max_examples=30, deadline=None)
+def test_differences_tell_each_changed_column_once(world: tuple[pl.DataFrame, pl.DataFrame]) -> None:
+    records, current = world
+    survived = survive(records, ENTITY, MAPPED, current)
+    was = current.row(0, named=True) if current.height else dict.fromkeys(COLUMNS)
+    now = survived.frame.row(0, named=True)
+    found = differences(current, survived)
+    sources = json.loads(found["told"][0]) if found.height else []
+    new = [pair for source in sources for pair in source["new"].items()]
+    old = [pair for source in sources for pair in source.get("old", {}).items()]
+    differing = [c for c in COLUMNS if was[c] != now[c]]
+    assert sorted(new) == sorted((c, now[c]) for c in differing if now[c] is not None)
+    assert sorted(old) == sorted((c, was[c]) for c in differing if was[c] is not None)
+    assert (found["changed"].to_list() or [[]]) == [differing]
 
 
 @given(worlds())
