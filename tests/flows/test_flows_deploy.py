@@ -180,15 +180,15 @@ def test_when_nothing_runs_prefect_tells_it_once_and_its_end_once(worker: Served
     kill(worker.process)
     world = World(worker.job.world.landscape, worker.job.folder)
     automations.ensure(world, ids, silence=SILENCE)
-    [told] = worker.until(60, lambda: worker.told("nothing runs"))
+    [told] = worker.until(60, lambda: worker.told("landscape: nothing runs"))
     assert "silent:landscape" in told
     assert "concord serve" in told
     time.sleep(2 * SILENCE.total_seconds())
-    assert len(worker.told("nothing runs")) == 1
+    assert len(worker.told("landscape: nothing runs")) == 1
     automations.ensure(world, ids)
     worker.process = start_worker(worker.log)
     worker.until(120, lambda: worker.told("landscape: recovered"))
-    assert len(worker.told("nothing runs")) == 1
+    assert len(worker.told("landscape: nothing runs")) == 1
     [incident] = worker.job.rows("select * from ops.incident where key = 'silent:landscape'")
     assert incident["state"] == "recovered"
     assert worker.told("did not run") == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,42 @@ def test_watch_tells_what_did_not_run_and_that_it_runs_again(world: World, inbox
     watch(world)
     assert rows(world, "select key from ops.incident where state = 'open'") == []
     assert "customer-details: recovered" in inbox.titles
+
+
+def test_after_a_silence_of_everything_what_did_not_run_meanwhile_is_no_second_cause(
+    world: World, inbox: Inbox
+) -> None:
+    with world.transaction() as conn:
+        runs.pin_declaration(conn, world.landscape.digest, world.landscape.name, {})
+    do(world, "update ops.declaration set first_used_at = now() - interval '40 minutes'")
+    watch(world, was_away=True)
+    assert [title for title in inbox.titles if "did not run" in title] == []
+    watch(world)
+    assert "customer-details: did not run" in inbox.titles
+
+
+def test_what_somebody_else_told_is_put_on_record_and_only_its_end_is_told(world: World, inbox: Inbox) -> None:
+    since = datetime.now(UTC) - timedelta(minutes=42)
+    silence = incidents.silence_of(world)
+    incidents.report_over(world, silence, since, is_told=True)
+    assert inbox.titles == ["demo: recovered"]
+    [row] = rows(world, "select state, opened_at from ops.incident where key = 'silent:demo'")
+    assert row == {"state": "recovered", "opened_at": since}
+    assert rows(world, "select state from ops.alert_outbox where title = 'demo: nothing runs'") == [{"state": "sent"}]
+
+
+def test_what_nobody_was_told_of_needs_no_end(world: World, inbox: Inbox) -> None:
+    incidents.report_over(world, incidents.silence_of(world), datetime.now(UTC), is_told=False)
+    assert inbox.titles == []
+
+
+def test_a_cause_is_known_from_when_it_was_seen_also_when_it_is_over(world: World) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    assert not incidents.is_told(world, CRM, before)
+    incidents.report(world, [CRM])
+    incidents.report(world, [], [CRM.key])
+    assert incidents.is_told(world, CRM, before)
+    assert not incidents.is_told(world, CRM, datetime.now(UTC) + timedelta(seconds=1))
 
 
 def test_watch_tells_of_holds_that_nobody_answers(world: World, inbox: Inbox) -> None:
