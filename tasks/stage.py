@@ -23,7 +23,7 @@ from canonical.mapping.program import InboundProgram, Mapped
 from canonical.model import Entity
 from expectations.run import Verdict, run_batch
 from expectations.split import count_failing, failing_rows_sql
-from staging import landing, locks, queues, runs, staged
+from staging import hierarchy, landing, locks, queues, runs, staged
 from staging.crash import crash_point
 from tasks.world import World
 
@@ -61,6 +61,8 @@ def stage(world: World, system: str, stream: str, *, sync_id: int | None, docs_d
             landing.rework(conn, system, stream, digest)
             for child in world.children(system, stream):
                 landing.dirty_parents(conn, system, child.name, stream, digest)
+            for makes in declared.makes:
+                hierarchy.look_again(conn, makes.entity, system, stream)
             if not declared.makes:
                 landing.ignore_landed(conn, system, stream, digest)
         after = ""
@@ -194,7 +196,10 @@ class _Part:
             self.native.alias("native")
         )
         frame = frame.join(record.with_row_index("_row"), on="_row", how="left", maintain_order="left")
-        fatal = self.mapped.problems.filter("fatal")
+        fatal = self.mapped.problems.filter("fatal").select("_row", "column", "rule", "reason")
+        with self.world.transaction() as conn:
+            circles = hierarchy.circles(conn, self.entity, self.system, self.stream.name, frame)
+        fatal = pl.concat([fatal, circles])
         told = fatal.group_by("_row").agg(
             pl.struct("column", "rule", "reason").struct.json_encode().str.join(",").alias("told")
         )

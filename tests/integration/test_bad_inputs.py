@@ -15,95 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from apps.cli import run
 from canonical.problems import Refused as CanonicalRefused
 from connectors.protocol import ConnectorError, SystemFault
-from staging import ledger
-from staging.engine import transaction
-from staging.model_changes import apply, plan_changes
-from tasks.extract import Extracted, extract
+from tasks.extract import extract
 from tasks.landscape import load
-from tasks.resolve import resolve
-from tasks.stage import Staged, stage
-from tasks.sync import PlainSteps, Summary, begin, sync
-from tasks.world import World
+from tasks.stage import stage
 from tests.fixtures.badsource import BadSource, landscape, page, record
+from tests.fixtures.bench import Bench
 from tests.fixtures.database import TestDatabase
 
 LONGEST_QUOTE = 40
 """Characters of a value that a reason may repeat."""
-
-
-class Bench:
-    """A source, its landscape and a database with the model applied."""
-
-    def __init__(self, source: BadSource, folder: Path, database: TestDatabase, **options: Any) -> None:
-        self.source = source
-        self.world = World.of(landscape(folder, source.url, **options))
-        with transaction(database.owner_engine) as conn:
-            apply(conn, plan_changes(conn, self.world.landscape.model), database.app_url.username)
-
-    def emptied(self, database: TestDatabase) -> Bench:
-        """The same bench as on its first day."""
-        schemas = ("landing", "staging", "golden", "ops")
-        with transaction(database.owner_engine) as conn:
-            names = conn.execute(
-                sa.text(
-                    "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = any(:s) and tablename not in ('alembic_version', 'audit')"
-                ),
-                {"s": list(schemas)},
-            ).scalars()
-            conn.exec_driver_sql("; ".join(f"delete from {name}" for name in names))
-        self.source.ledger.clear()
-        self.source.requests.clear()
-        self.source.content_type = "application/json; charset=utf-8"
-        return self
-
-    def run(self, *pages: bytes, mode: str = "full") -> tuple[Extracted, Staged]:
-        """Reads these pages and takes what landed as far as golden records."""
-        self.source.pages = list(pages)
-        extracted = extract(self.world, "shop", "bookings", mode=mode, sync_id=None)
-        staged = stage(self.world, "shop", "bookings", sync_id=None, docs_dir=None)
-        resolve(self.world, "booking", sync_id=None, integrations=())
-        self.nothing_is_lost()
-        return extracted, staged
-
-    def rows(self, query: str, **values: Any) -> list[dict[str, Any]]:
-        with self.world.transaction() as conn:
-            return [dict(r) for r in conn.execute(sa.text(query), values).mappings()]
-
-    def staged(self) -> dict[str, dict[str, Any]]:
-        return {r["source_id"]: r for r in self.rows("select * from staging.booking where system = 'shop'")}
-
-    def quarantine(self) -> list[dict[str, Any]]:
-        return self.rows(
-            "select q.source_id, q.scope, q.rule, q.field, q.reason, coalesce(q.raw, v.payload) as raw, q.owner"
-            " from ops.quarantine q left join landing.raw_record v on v.id = q.raw_id where q.state = 'open' order by q.id"
-        )
-
-    def sync(self, mode: str = "full") -> Summary:
-        sync_id = begin(self.world, "all", mode)
-        return sync(
-            self.world,
-            "all",
-            PlainSteps(self.world, sync_id),
-            sync_id=sync_id,
-            mode="full" if mode == "full" else "incremental",
-        )
-
-    def nothing_is_lost(self) -> None:
-        """The ledger agrees; what was refused or quarantined is kept with its text, its reason and its owner."""
-        with self.world.transaction() as conn:
-            assert [check for check in ledger.verify(conn) if not check.ok] == []
-        for reading in self.rows("select id, refused from landing.extract_run where state = 'complete'"):
-            kept = self.rows("select raw from ops.quarantine where extract_run_id = :id", id=reading["id"])
-            assert sum(len(r["raw"].split("\n{")) for r in kept) == reading["refused"]
-        for entry in self.quarantine():
-            assert all(entry[name] for name in ("raw", "reason", "owner", "rule"))
-        left = self.rows("select source_id from landing.record where state = 'landed' and not deleted")
-        assert left == []
 
 
 @pytest.fixture(scope="module")
