@@ -243,7 +243,16 @@ def open_findings(conn: Connection, findings: pl.DataFrame, owner: str | None) -
 
 
 def report_overdue_waits(conn: Connection, hours: int) -> int:
-    """Writes that wait for a parent longer than `hours` become findings, one a record (DESIGN 9.8)."""
+    """Writes that wait for a parent longer than `hours` become findings, one a record (DESIGN 9.8); those that wait no
+    more are closed."""
+    conn.execute(
+        text(
+            "update ops.finding f set state = 'corrected', closed_at = now(), closed_because = 'it waits no more'"
+            " where f.state = 'open' and f.kind = 'unresolved_reference' and f.source_id = f.canonical_id"
+            " and not exists (select from ops.outbox o where o.state = 'waiting' and o.entity = f.entity"
+            " and o.system = f.system and o.stream = f.stream and o.canonical_id = f.canonical_id)"
+        )
+    )
     found = conn.execute(
         text(
             "insert into ops.finding (kind, entity, canonical_id, system, stream, source_id, field, action, because,"

@@ -14,10 +14,11 @@ import polars as pl
 from canonical import keys, matching, survivorship
 from canonical.mapping.lines import exploded_lines, joined_lines
 from canonical.model import Entity
-from staging import crosswalk, golden, locks, queues, staged
+from staging import crosswalk, golden, locks, overdue, queues, staged
 from staging.crash import crash_point
 from staging.engine import Connection
 from tasks.plan import Golden, plan_chunk
+from tasks.release import WAIT_HOURS
 from tasks.world import World
 
 CHUNK = 100_000
@@ -54,6 +55,10 @@ def resolve(world: World, entity_name: str, *, sync_id: int | None, integrations
             _resolve_chunk(conn, world, entity, rows, done, sync_id=sync_id, integrations=integrations)
             crash_point("resolve.chunk")
         crash_point("resolve.committed")
+    if entity.references or any(entity.line_references.values()):
+        uniques = {e.name: e.match.unique for e in world.landscape.model.entities}
+        with world.transaction() as conn:
+            overdue.report(conn, entity, uniques, hours=WAIT_HOURS, owner=world.owner_of(entity))
     return done
 
 

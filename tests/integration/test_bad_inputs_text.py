@@ -6,9 +6,11 @@ The cases of single records are in test_bad_inputs.py; the numbers are those of 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from staging.engine import transaction
 from tests.fixtures.badsource import BadSource, page, record
 from tests.fixtures.bench import Bench
 from tests.fixtures.database import TestDatabase
@@ -86,3 +88,107 @@ def test_40_the_record_that_closes_a_circle_keeps_its_last_good_parent(bench: Be
     bench.run(page(child("low", None, day=3)), mode="incremental")
     assert circled(bench) == {}
     assert parents(bench) == {"top": "low", "middle": "top", "low": None}
+
+
+# ---- 39: a record that points to nobody waits, and after its time a person hears of it
+
+
+def pass_time(database: TestDatabase, hours: int) -> None:
+    with transaction(database.owner_engine) as conn:
+        conn.exec_driver_sql(f"update staging.booking set staged_at = staged_at - interval '{hours} hours'")
+
+
+def findings(bench: Bench) -> list[dict[str, Any]]:
+    return bench.rows("select kind, source_id, field, because, state, owner from ops.finding order by id")
+
+
+def test_39_an_unknown_parent_is_a_finding_after_its_time(bench: Bench, module_database: TestDatabase) -> None:
+    bench.run(page(child("a", "nobody"), child("b", None)))
+    assert findings(bench) == []
+    pass_time(module_database, 25)
+    bench.run(page(child("a", "nobody"), child("b", None)))
+    (found,) = findings(bench)
+    assert (found["kind"], found["source_id"], found["field"]) == ("unresolved_reference", "a", "parent")
+    assert found["because"] == "points to a booking that is not known after 24 hours"
+    assert (found["state"], found["owner"]) == ("open", "head (Ada Moss)")
+    assert bench.quarantine() == []
+    assert bench.rows("select from ops.hold") == []
+    assert set(parents(bench)) == {"a", "b"}
+
+    bench.run(page(child("a", "nobody"), child("b", None), child("nobody", None)))
+    assert [f["state"] for f in findings(bench)] == ["corrected"]
+    assert parents(bench) == {"a": "nobody", "b": None, "nobody": None}
+
+
+# ---- 14, 16, 42: who is one and who is not
+
+COMPOSED, DECOMPOSED = "Caf\u00e9 Zo\u00eb M\u00fcller", "Cafe\u0301 Zoe\u0308 Mu\u0308ller"
+HOMOGLYPH = "ann@ex\u0430mple.com"
+
+
+@pytest.fixture(scope="module")
+def shared_alike(
+    shared: Bench, tmp_path_factory: pytest.TempPathFactory, module_database: TestDatabase
+) -> Iterator[Bench]:
+    match = "strong: [email]\n  unique: [note]\n  alike: [name, email]\n  link_above: 0.99\n  ask_above: 0.80"
+    made = Bench(shared.source, tmp_path_factory.mktemp("alike"), module_database, match=match)
+    yield made
+    made.world.close()
+
+
+@pytest.fixture
+def alike(shared_alike: Bench, module_database: TestDatabase) -> Bench:
+    """Bookings that are told apart by a number (`note`), their e-mail and their name."""
+    return shared_alike.emptied(module_database)
+
+
+def golden(bench: Bench) -> int:
+    return len(bench.rows("select id from golden.booking"))
+
+
+def reviews(bench: Bench) -> list[dict[str, Any]]:
+    return bench.rows("select source_id, canonical_id, because, score from ops.review where state = 'open'")
+
+
+def test_14_one_name_in_two_normal_forms_is_one_name(alike: Bench) -> None:
+    alike.run(page(record(id="one", name=COMPOSED, email="zoe@example.com")))
+    alike.run(page(record(id="two", name=DECOMPOSED, email="zoe@example.com")), mode="incremental")
+    assert golden(alike) == 1
+    assert alike.staged()["two"]["name"] == DECOMPOSED
+    assert {r["payload"] for r in alike.rows("select payload from landing.raw_record where source_id = 'two'")} == {
+        record(id="two", name=DECOMPOSED, email="zoe@example.com").decode()
+    }
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in-one-page", "later"])
+def test_16_an_address_that_only_looks_the_same_links_nobody(alike: Bench, together: bool) -> None:
+    known, other = (
+        record(id="known", name="Ann Example", email="ann@example.com"),
+        record(id="other", name="Ann Example", email=HOMOGLYPH),
+    )
+    if not together:
+        alike.run(page(known))
+    alike.run(page(known, other))
+    linked = alike.rows("select canonical_id from ops.crosswalk where ended_at is null")
+    assert len({row["canonical_id"] for row in linked}) == len(linked), "two records were taken for one"
+    assert len(linked) + len(reviews(alike)) == 2, "the other is a record of its own, or asked about"
+    assert alike.staged()["other"]["email"] == HOMOGLYPH
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in-one-page", "later"])
+def test_42_one_number_on_two_names_is_asked(alike: Bench, together: bool) -> None:
+    first = record(id="first", name="Harbour Supplies Ltd", email="office@harbour.test", note="GB980780684")
+    second = record(id="second", name="Quentin Marsh", email="quentin@marsh.test", note="GB980780684")
+    if not together:
+        alike.run(page(first))
+    alike.run(page(first, second))
+    linked = alike.rows("select source_id, canonical_id from ops.crosswalk where ended_at is null")
+    assert len(linked) == 1
+    (asked,) = reviews(alike)
+    assert asked["because"]
+    assert golden(alike) == 1
+    assert len(alike.staged()) == 2
+
+    again = alike.run(page(first, second))
+    assert again[0].counts.unchanged == 2
+    assert len(reviews(alike)) == 1
