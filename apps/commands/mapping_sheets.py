@@ -84,7 +84,7 @@ def import_sheets(
     incoming = take_in(file.name, _bytes_of(file), existing)
     changed = [one for one in incoming if existing.get(one.file) != one.data]
     if not changed:
-        show(f"{file}: {_names(incoming)} as it stands; nothing to write")
+        show(f"{file}: {_names(incoming) or 'every sheet'} as it stands; nothing to write")
         return
     found, standard = _checked(folder, existing, changed)
     _print_import(found, standard, changed, existing)

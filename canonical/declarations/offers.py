@@ -8,8 +8,8 @@ from canonical.declarations.connectors import ConnectorDefaults
 from canonical.declarations.sheets import overridden, sheet_paths, standard_rows
 from canonical.landscape import Landscape
 from canonical.mapping.book_made import Sheet, Standard
-from canonical.mapping.sheet import SheetRow, read_rows
-from canonical.mapping.sheet_text import read_text
+from canonical.mapping.sheet import COLUMNS, SheetRow, read_rows
+from canonical.mapping.sheet_text import Record, SheetText, read_text
 from canonical.model import Entity
 from canonical.problems import Refused
 
@@ -20,7 +20,8 @@ def offered(
     files: Mapping[str, bytes],
     system: str | None = None,
 ) -> tuple[list[Sheet], list[Standard]]:
-    """(the landscape's sheets with the fields they may name, the standard rows of its systems).
+    """(the landscape's sheets with the fields they may name, the standard rows of its systems). A system that has
+    standard rows alone is given a sheet to begin with.
 
     `files`: path → bytes of the landscape's declarations; `system`: only sheets that speak of it. Raises Refused."""
     entities = {entity.name: entity for entity in landscape.model.entities}
@@ -35,7 +36,19 @@ def offered(
         systems = {row.system for row in rows} | ({system} if system else set())
         fields = (*known_fields([*own, *shipped], systems), *canonical_fields(entities.values()), "-")
         sheets.append(Sheet(read_text(file, files[file])[0], files[file], fields))
-    return sheets, standards(landscape, shipped, own, system)
+    beside = standards(landscape, shipped, own, system)
+    spoken_of = {row.system for row in own}
+    for standard in beside:
+        if standard.system not in spoken_of:
+            fields = (*known_fields(shipped, {standard.system}), *canonical_fields(entities.values()), "-")
+            sheets.append(_empty_sheet(standard.system, fields))
+    return sheets, beside
+
+
+def _empty_sheet(system: str, fields: tuple[str, ...]) -> Sheet:
+    """A header alone, where only the standard rows run so far: somebody may write rows of their own below it."""
+    header = Record(1, ",".join(COLUMNS) + "\n", COLUMNS)
+    return Sheet(SheetText(f"mappings/{system}.csv", records=(header,)), b"", fields)
 
 
 def _is_sheet(file: str) -> bool:

@@ -66,7 +66,7 @@ def make_book(
     lists.add("systems", systems)
     lists.add("targets", (*systems, "ignore"))
     lists.add("rules", [rule.signature for rule in rules.values()])
-    titles: dict[str, str] = {}
+    titles = {INDEX: "the worksheet of the lists"}
     for sheet in sheets:
         title = _title(sheet.text.file, titles)
         lists.know(title, sheet.text.file, digest_of(sheet.data))
@@ -88,10 +88,8 @@ def _title(file: str, taken: dict[str, str]) -> str:
     """The worksheet's name: the file's stem, as far as Excel takes it."""
     stem = _TITLE_SIGNS.sub("_", file.rpartition("/")[2].removesuffix(".csv"))[:_MAX_TITLE].strip("' (")
     if not stem or stem.lower() in taken:
-        other = taken.get(stem.lower(), "")
-        raise Refused(
-            [Problem(file, None, "the file's name", "a name of its own for a worksheet", f"{stem} ({other})")]
-        )
+        found = f"'{stem}', which is {taken[stem.lower()]} already" if stem else "none"
+        raise Refused([Problem(file, None, "the file's name", "a name that a worksheet can have of its own", found)])
     taken[stem.lower()] = file
     return stem
 
@@ -160,14 +158,9 @@ def _fill(sheet: Worksheet, text: SheetText, lists: _Lists) -> None:
     last = len(text.records) + _SPARE_ROWS
     for column, name in enumerate(names, start=1):
         letter = get_column_letter(column)
-        _text_column(sheet, letter, len(text.records) + 1, last)
+        # What is typed into cells that nobody has filled yet stays text too: 1-2 does not become a date.
+        sheet.column_dimensions[letter].number_format = "@"
         _offer(sheet, name, f"{letter}{top + 1}:{letter}{last}", lists)
-
-
-def _text_column(sheet: Worksheet, letter: str, first: int, last: int) -> None:
-    """Cells that nobody has filled yet are text too, so that 1-2 does not become a date."""
-    for row in range(first, last + 1):
-        sheet[f"{letter}{row}"].number_format = "@"
 
 
 def _head(sheet: Worksheet, row: int, names: Sequence[str]) -> None:

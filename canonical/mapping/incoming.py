@@ -67,6 +67,8 @@ def take_in(source: str, data: bytes, existing: Mapping[str, bytes]) -> list[Inc
     found: list[Incoming] = []
     for sheet in book.worksheets:
         known = book.known.get(sheet.title)
+        if known and known.digest == digest_of(b"") and known.file not in existing and len(_said(sheet)) < 2:
+            continue  # it was given to begin with, and nobody did
         file = known.file if known else f"{FOLDER}/{sheet.title}.csv"
         if not _is_place(file):
             expected = "a worksheet named as its sheet is to be (letters, digits, blanks, . _ -)"
@@ -90,6 +92,11 @@ def _from_csv(source: str, data: bytes) -> tuple[Book, list[Problem]]:
         rows += [()] * (record.line - 1 - len(rows))
         rows.append(content)
     return Book((Worksheet(PurePosixPath(source).stem, tuple(rows)),)), problems
+
+
+def _said(sheet: Worksheet) -> list[Cells]:
+    """The rows that are neither blank nor comments, the header included."""
+    return [row for row in sheet.rows if row and not is_comment(row)]
 
 
 def _is_place(file: str) -> bool:

@@ -97,12 +97,20 @@ def read_text(file: str, data: bytes) -> tuple[SheetText, list[Problem]]:
     if problem is not None:
         return SheetText(file), [problem]
     problems: list[Problem] = []
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
+    delimiter = max(",;\t", key=_first_row(text).count)
     records = tuple(_records(file, text.removeprefix(_BOM), delimiter, problems))
     ends = [r.raw[len(r.raw.rstrip("\r\n")) :] for r in records[:1]]
     newline = ends[0] if ends and ends[0] in ("\r\n", "\r") else "\n"
     return SheetText(file, delimiter, newline, text.startswith(_BOM), records), problems
+
+
+def _first_row(text: str) -> str:
+    """The line of the header: the first that says something."""
+    for line in io.StringIO(text.removeprefix(_BOM)):
+        bare = line.strip().lstrip('"').lstrip(",;\t ")
+        if bare and not bare.startswith(COMMENT):
+            return line
+    return ""
 
 
 def _decoded(file: str, data: bytes) -> tuple[str, Problem | None]:

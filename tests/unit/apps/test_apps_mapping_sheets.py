@@ -78,7 +78,11 @@ def _edited(book: Path, edit: Callable[[Worksheet], object], sheet: str = "list"
             "#1 of them,trim,list,customers.Name,canonical,customer.name\n",
             id="notes-first-no-comments",
         ),
-        *(pytest.param(f'{HEADER}\n{NAME},"{note}"\n', id=f"note-{note[:12]}") for note in NOTES),
+        pytest.param(
+            f"{HEADER}\n{NAME},\n"
+            + "".join(f'list,customers.x{n},ignore,-,,"{note}"\n' for n, note in enumerate(NOTES)),
+            id="notes-that-look-like-something-else",
+        ),
     ],
 )
 def test_an_untouched_sheet_comes_back_to_the_byte(
@@ -111,15 +115,15 @@ def test_every_cell_is_text_and_safe(shop: Path, tmp_path: Path) -> None:
     assert {cell.data_type for cell in cells} == {"s"}
     assert {cell.number_format for cell in cells} == {"@"}
     assert (cells[-1].value, cells[-1].quotePrefix) == ("=1+1", True)
-    assert sheet["F40"].number_format == "@"  # what is typed later stays text too
+    assert sheet.column_dimensions["F"].number_format == "@"  # what is typed later stays text too
 
 
 def test_a_workbook_is_made_for_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONCORD_LANDSCAPE", str(DEMO))
     book = openpyxl.load_workbook(_exported(tmp_path))
-    assert book.sheetnames == [
-        "accounting", "crm", "legacy", "workbook", "(crm standard)", "(accounting standard)", "(rules)", "_concord",
-    ]  # fmt: skip
+    sheets = sorted(path.stem for path in (DEMO / "mappings").glob("*.csv"))
+    assert book.sheetnames[: len(sheets)] == sheets
+    assert {"(crm standard)", "(accounting standard)", "(rules)", "_concord"} <= set(book.sheetnames[len(sheets) :])
     assert book["_concord"].sheet_state == "hidden"
     crm = book["crm"]
     assert crm.freeze_panes == "A2"
@@ -150,6 +154,31 @@ def test_only_the_sheets_of_a_system(shop: Path, tmp_path: Path, capsys: pytest.
     assert "mappings/desk.csv as it stands" in capsys.readouterr().out
     assert run(["mapping", "export", "--to", str(tmp_path / "x.xlsx"), "--system", "dsk"]) == exits.REFUSED
     assert "did you mean desk" in capsys.readouterr().err
+
+
+def test_a_system_without_a_sheet_is_given_one_to_begin_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "demo"
+    shutil.copytree(DEMO, folder)
+    main = folder / "landscape.yaml"
+    text = main.read_text()
+    second = (
+        "  crm-two: {connector: hubspot, token: {env: CRM_TWO}, owner: head-of-sales, why: bought with a company}\n"
+    )
+    main.write_text(text.replace("\nsystems:\n", "\nsystems:\n" + second, 1))
+    monkeypatch.setenv("CONCORD_LANDSCAPE", str(folder))
+    book = _exported(tmp_path, "--system", "crm-two")
+    assert [name for name in openpyxl.load_workbook(book).sheetnames if name[0] != "_"] == [
+        "crm-two", "(crm-two standard)", "(rules)",
+    ]  # fmt: skip
+    assert run(["mapping", "import", str(book)]) == 0
+    assert "nothing to write" in capsys.readouterr().out
+    row = ["crm-two", "companies.properties.name", "canonical", "customer.name", "trim | upper"]
+    _edited(book, lambda sheet: [sheet.cell(2, n, value) for n, value in enumerate(row, start=1)], "crm-two")
+    assert run(["mapping", "import", str(book), "--yes"]) == 0
+    assert "run no more: yours replace them" in capsys.readouterr().out
+    assert (folder / "mappings" / "crm-two.csv").read_text() == f"{HEADER}\n{','.join(row)},\n"
 
 
 def test_a_workbook_is_not_written_over_unasked(shop: Path, tmp_path: Path) -> None:
