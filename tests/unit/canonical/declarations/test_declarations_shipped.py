@@ -34,7 +34,7 @@ def landscape(name: str, defaults: ConnectorDefaults) -> Landscape:
     settings = "".join(
         f"    {key}: {'{env: X}' if setting['secret'] else VALUES.get(setting['type'], 'x')}\n"
         for key, setting in defaults.settings_schema.items()
-        if setting["required"]
+        if setting["required"] or key == "token"  # or oauth2
     )
     rows = parse_sheet("mapping.csv", defaults.sheet or b"", "it") if defaults.sheet else []
     written = sorted({(row.entity, row.stream) for row in rows if row.direction == "outbound" and row.entity})
