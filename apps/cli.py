@@ -34,6 +34,7 @@ from apps.commands import (
     status,
     sync,
     systems,
+    undo,
     watch,
 )
 from apps.screen import clean, err, say
@@ -88,7 +89,7 @@ def _join_demo(command: str | None) -> None:
 GROUPS = (
     demo,
     check, model, mapping, systems,
-    plan, apply, golive, sync, pause, watch, serve, deploy,
+    plan, apply, golive, sync, pause, undo, watch, serve, deploy,
     status, explain, ledger,
     reviews, holds, quarantine, findings,
     db,
