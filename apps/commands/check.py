@@ -17,6 +17,7 @@ from apps.screen import count, emit, say, show, then
 if TYPE_CHECKING:
     from canonical.declarations.advice import Advice
     from canonical.landscape import Landscape
+    from tasks.world import World
 
 FEW = 8
 """Warnings that are shown unasked."""
@@ -45,11 +46,13 @@ def check(
     database: str | None = None
     answers: list[Answer] = []
     runs: Mapping[str, float] = {}
+    abilities = _declared_abilities(landscape)
     if not offline:
         if not as_json:
             say(f"asking the database and {count(len(landscape.active_systems), 'system')}", style="dim")
-        database, answers, runs = _online(here)
-    advice = _advice(landscape, runs)
+        database, answers, runs, more = _online(here)
+        abilities |= more
+    advice = _advice(landscape, runs, abilities)
     if as_json:
         emit(_as_dict(landscape, compiled, advice, database, answers, offline=offline))
     else:
@@ -101,8 +104,36 @@ def compile_all(landscape: Landscape) -> dict[str, int]:
     }
 
 
-def _online(here: session.Session) -> tuple[str | None, list[Answer], Mapping[str, float]]:
-    """The database's trouble (None: fine), what each system answered, and how long syncs took."""
+Able = dict[tuple[str, str], frozenset[str]]
+_OPS = ("create", "update", "archive", "delete")
+
+
+def _declared_abilities(landscape: Landscape) -> Able:
+    """What the landscape's own manifests say that can be done to each stream; no system is asked."""
+    return {
+        (system.name, name): frozenset(op for op in _OPS if getattr(stream, op) is not None)
+        for system in landscape.active_systems.values()
+        if "manifest" in system.settings
+        for name, stream in system.settings["manifest"].streams.items()
+    }
+
+
+def _abilities(world: World, answers: list[Answer]) -> Able:
+    """What the connectors of targets can do, as far as their systems answered."""
+    from connectors.protocol import ConnectorError
+
+    found: Able = {}
+    answered = {a.system for a in answers if a.is_fine}
+    for target in (t for i in world.landscape.integrations.values() for t in i.to if t.system in answered):
+        try:
+            found[(target.system, target.stream)] = world.connector(target.system).facts(target.stream).ops
+        except ConnectorError:  # what is wrong with the system stands in its answer
+            continue
+    return found
+
+
+def _online(here: session.Session) -> tuple[str | None, list[Answer], Mapping[str, float], Able]:
+    """The database's trouble (None: fine), what each system answered, how long syncs took, what targets can do."""
     from apps.exits import Stop
     from staging import reports
     from staging.errors import DatabaseTrouble
@@ -110,19 +141,20 @@ def _online(here: session.Session) -> tuple[str | None, list[Answer], Mapping[st
     try:
         with here.world(is_model_needed=False) as world:
             answers = ask(world, list(world.landscape.active_systems))
+            able = _abilities(world, answers)
             with world.transaction() as conn:
                 runs = reports.longest_runs(conn)
             changes = session.model_changes(world.landscape)
         told = f"the model is not applied ({count(len(changes), 'change')}): concord model apply" if changes else None
-        return told, answers, runs
+        return told, answers, runs, able
     except (DatabaseTrouble, Stop) as trouble:
-        return str(trouble), [], {}
+        return str(trouble), [], {}, {}
 
 
-def _advice(landscape: Landscape, runs: Mapping[str, float]) -> list[Advice]:
+def _advice(landscape: Landscape, runs: Mapping[str, float], abilities: Able) -> list[Advice]:
     from canonical.declarations import advice
 
-    return advice.check(landscape, runs)
+    return advice.check(landscape, runs, abilities)
 
 
 def _code(advice: list[Advice], database: str | None, answers: list[Answer]) -> int:

@@ -31,10 +31,19 @@ class Advice:
         return f"{self.severity}: {self.problem}"
 
 
-def check(landscape: Landscape, longest_runs: Mapping[str, float] | None = None) -> list[Advice]:
-    """Errors first, then warnings, each by place. `longest_runs`: integration → seconds of its longest recent run."""
+Abilities = Mapping[tuple[str, str], frozenset[str]]
+"""(system, stream) → which of create, update, archive, delete its connector can do."""
+
+
+def check(
+    landscape: Landscape, longest_runs: Mapping[str, float] | None = None, abilities: Abilities | None = None
+) -> list[Advice]:
+    """Errors first, then warnings, each by place. `longest_runs`: integration → seconds of its longest recent run;
+    `abilities`: of the targets whose connector could be asked."""
     runs = longest_runs or {}
-    errors = [problem for flow in landscape.integrations.values() for problem in _promises(landscape, flow, runs)]
+    flows = landscape.integrations.values()
+    errors = [problem for flow in flows for problem in _promises(landscape, flow, runs)]
+    errors += [problem for flow in flows for problem in _beyond(landscape, flow, abilities or {})]
     warnings = [
         *_people(landscape),
         *_charters(landscape),
@@ -85,6 +94,25 @@ def _promises(landscape: Landscape, flow: Integration, runs: Mapping[str, float]
         if promised is not None and promised < needed:
             expected = f"at least {needed:.0f} seconds: the longest gap of its schedule, its longest run and its hold"
             yield _at(landscape, f"{place}.{name}", expected, f"{promised} seconds")
+
+
+def _beyond(landscape: Landscape, flow: Integration, abilities: Abilities) -> Iterator[Problem]:
+    """What is declared of a target and its connector cannot do: found here, not by a refused write months later."""
+    place = f"integrations.{flow.name}"
+    for target in flow.to:
+        can = abilities.get((target.system, target.stream))
+        if can is None:
+            continue
+        wanted = [(f"{place}.to", "create", "create: true", target.create)]
+        wanted += [(f"{place}.to", "archive", "on_leave: archive", target.on_leave == "archive")]
+        if f"{place}.on_delete" in landscape.places:  # what nobody wrote is a default, not a wish
+            is_wanted = flow.on_delete in ("archive", "delete")
+            wanted += [(f"{place}.on_delete", flow.on_delete, f"on_delete: {flow.on_delete}", is_wanted)]
+        where = f"{target.system}/{target.stream}"
+        for at, ability, declared, is_wanted in wanted:
+            if is_wanted and ability not in can:
+                known = ", ".join(sorted(can)) or "nothing"
+                yield _at(landscape, at, f"a target that can {ability} ({where} can {known})", declared)
 
 
 def _people(landscape: Landscape) -> Iterator[Problem]:
