@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from canonical.rates import Permits, Window
 from connectors.tokens import TokenStore
 
 WriteClass = Literal["A", "B", "C"]
@@ -213,6 +214,18 @@ class Notifier(Connector, Protocol):
         ...
 
 
+class Rates(Protocol):
+    """Counts requests for all processes that ask a system."""
+
+    def take(self, name: str, windows: Sequence[Window], wanted: int, *, is_delivery: bool = False) -> Permits:
+        """Up to `wanted` permits of what is named (a system, or an endpoint with a limit of its own)."""
+        ...
+
+    def pause(self, name: str, seconds: float) -> None:
+        """Nobody gets a permit before the pause is over."""
+        ...
+
+
 @dataclass(frozen=True)
 class Context:
     """What a connector is built from: `build(context)` in each connector's package."""
@@ -226,6 +239,8 @@ class Context:
     timezone: str = "UTC"
     tokens: TokenStore | None = None
     """Where tokens of OAuth 2 are kept for all workers; None: in this process alone."""
+    rates: Rates | None = None
+    """Who counts requests for all workers; None: each process counts its own."""
 
 
 @dataclass(frozen=True, slots=True)

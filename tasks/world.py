@@ -26,6 +26,7 @@ from connectors.protocol import Target as TargetConnector
 from staging import golden
 from staging.engine import Connection, Engine, transaction
 from staging.engine import engine as app_engine
+from staging.rates import Rates
 from staging.reference_checks import reference_checks
 from staging.tokens import Tokens
 from tasks import landscape as reading
@@ -130,6 +131,7 @@ class World:
             network=declared.network,
             timezone=declared.timezone or self.landscape.timezone,
             tokens=Tokens(self.engine, system, by=authorised_by),
+            rates=Rates(self.engine),
         )
 
     def source(self, system: str) -> Source:

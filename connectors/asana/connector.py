@@ -41,6 +41,7 @@ class Asana:
             network=context.network,
             auth=auth_of(context, transport=transport),
             limits=self.limits,
+            rates=context.rates,
             transport=transport,
         )
         gid, team = settings.get("workspace"), settings.get("team")

@@ -10,6 +10,6 @@ rate.py      declared rate windows, kept in process
 
 from connectors.http.client import Answer, HttpClient
 from connectors.http.outcome import Effect
-from connectors.http.rate import RateGate
+from connectors.http.rate import Gate, RateGate, gate_of
 
-__all__ = ["Answer", "Effect", "HttpClient", "RateGate"]
+__all__ = ["Answer", "Effect", "Gate", "HttpClient", "RateGate", "gate_of"]

@@ -18,8 +18,17 @@ from connectors.http import outcome, wire
 from connectors.http.allow import Network, base_url, origin
 from connectors.http.body import BodyRefused, read_body
 from connectors.http.outcome import Effect
-from connectors.http.rate import RateGate
-from connectors.protocol import AuthFailed, ConnectorError, Limits, Misdeclared, RateLimited, SystemFault, Transient
+from connectors.http.rate import gate_of
+from connectors.protocol import (
+    AuthFailed,
+    ConnectorError,
+    Limits,
+    Misdeclared,
+    RateLimited,
+    Rates,
+    SystemFault,
+    Transient,
+)
 
 log = logging.getLogger("concord.http")
 
@@ -72,7 +81,8 @@ class HttpClient:
     """Speaks to one system: its base URL, its credentials, its limits. Thread-safe; `close` it in the end.
 
     Paths are relative to the base URL; an absolute URL (a next-page link) must share the base URL's origin.
-    exhausted: headers that count what is left of a limit → seconds to wait when one says 0.
+    exhausted: headers that count what is left of a limit → seconds to wait when one says 0. rates: who counts requests
+    for all processes; without it each counts its own.
     """
 
     def __init__(
@@ -88,6 +98,7 @@ class HttpClient:
         max_raw_bytes: int = MAX_RAW_BYTES,
         max_bytes: int = MAX_BYTES,
         exhausted: Mapping[str, float] | None = None,
+        rates: Rates | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.system = system
@@ -96,7 +107,7 @@ class HttpClient:
         self._exhausted = dict(exhausted or {})
         self._joined = lru_cache(maxsize=256)(self._join)
         self._auth = auth or NoAuth()
-        self._gate = RateGate(self.limits.windows)
+        self._gate = gate_of(rates, system, self.limits.windows)
         self._slots = threading.BoundedSemaphore(self.limits.concurrency)
         encoding = "identity" if network == "loopback" else "gzip, deflate"
         self._headers = {"accept": "application/json", "accept-encoding": encoding, "user-agent": "Concord"}

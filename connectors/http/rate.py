@@ -1,20 +1,123 @@
-"""Declared rate windows, kept in process: (requests, seconds) pairs, each exact over any stretch of that length.
+"""Declared rate windows, (requests, seconds) pairs: kept by all processes together, or in this one alone.
 
 A token bucket lets twice its size through around a full bucket; vendors count rolling windows. So the time of the n-th
-last request is what a window remembers.
+last request is what a window of this process remembers; what all processes remember is canonical.rates' affair.
 """
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
 
-from connectors.protocol import RateLimited
+from canonical.rates import Permits, Window, hold_seconds
+from connectors.protocol import RateLimited, Rates
 
 _MARGIN = 1.01
 """Windows are stretched by 1 %: requests arrive with less spacing than they were sent with."""
+
+
+_is_delivering: contextvars.ContextVar[bool] = contextvars.ContextVar("is_delivering", default=False)
+
+
+@contextmanager
+def delivering() -> Iterator[None]:
+    """Requests made inside, in this thread, may use what is kept of long windows for deliveries."""
+    token = _is_delivering.set(True)
+    try:
+        yield
+    finally:
+        _is_delivering.reset(token)
+
+
+class Gate(Protocol):
+    """Who may send a request now."""
+
+    def admit(self, patience_seconds: float, where: str = "") -> None:
+        """Wait for a place; RateLimited with the wait when it is longer than the patience."""
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """The system asked everybody to wait."""
+        ...
+
+
+def gate_of(rates: Rates | None, name: str, windows: Sequence[Window]) -> Gate:
+    """The gate of a system's windows: shared where somebody counts for all, and there is something to count."""
+    windows = [window for window in windows if window[0] > 0]
+    return SharedGate(rates, name, windows) if rates is not None and windows else RateGate(windows)
+
+
+class SharedGate:
+    """Admits requests by permits that are counted for all processes. Thread-safe.
+
+    Permits are taken a few at a time, twice as many as before when they were used up at once, and not kept for long:
+    one process that is alone asks seldom, and one that stops leaves little unused."""
+
+    def __init__(
+        self,
+        rates: Rates,
+        name: str,
+        windows: Sequence[Window],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._rates = rates
+        self._name = name
+        self._windows = windows
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._left = 0
+        self._until = 0.0
+        self._wanted = 1
+        self._paused_until = 0.0
+
+    def admit(self, patience_seconds: float, where: str = "") -> None:
+        until = self._clock() + patience_seconds
+        while True:
+            with self._lock:
+                wait, because = self._try()
+            if wait <= 0:
+                return
+            if self._clock() + wait > until:
+                raise RateLimited(because, wait_seconds=wait, where=where)
+            self._sleep(wait)
+
+    def pause(self, seconds: float) -> None:
+        with self._lock:
+            self._left = 0
+            self._paused_until = max(self._paused_until, self._clock() + seconds)
+        self._rates.pause(self._name, seconds)
+
+    def _try(self) -> tuple[float, str]:
+        """How long to wait, and why; 0: go."""
+        now = self._clock()
+        if now < self._paused_until:
+            return self._paused_until - now, "the system asked everybody to wait"
+        if self._left and now < self._until:
+            self._left -= 1
+            return 0.0, ""
+        found = self._take(now)
+        if found.granted == 0:
+            return max(found.wait_seconds, 0.001), found.because
+        self._left, self._until = found.granted - 1, now + found.hold_seconds
+        return 0.0, ""
+
+    def _take(self, now: float) -> Permits:
+        was_used_up = now < self._until and self._left == 0
+        self._wanted = min(self._wanted * 2, self._most()) if was_used_up else 1
+        return self._rates.take(self._name, self._windows, self._wanted, is_delivery=_is_delivering.get())
+
+    def _most(self) -> int:
+        """What the windows let through while permits may be held."""
+        hold = hold_seconds(self._windows)
+        return max(1, int(min(count / seconds for count, seconds in self._windows) * hold))
 
 
 class RateGate:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import httpx
 
-from connectors.http import HttpClient, RateGate
+from connectors.http import HttpClient, gate_of
 from connectors.hubspot.reading import Reader
 from connectors.hubspot.shapes import BATCH_SIZE, ObjectType, object_type
 from connectors.hubspot.writing import Writer
@@ -43,9 +43,12 @@ class HubSpot:
             network=context.network,
             auth=auth_of(context, transport=transport),
             limits=self.limits,
+            rates=context.rates,
             transport=transport,
         )
-        searches = RateGate([(int(settings.get("searches_per_second", 4)), 1.0)])
+        searches = gate_of(
+            context.rates, f"{context.system} search", [(int(settings.get("searches_per_second", 4)), 1.0)]
+        )
         self._kinds = {
             name: object_type(context.system, name, stream.options) for name, stream in context.streams.items()
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from connectors.http import Answer, HttpClient, RateGate
+from connectors.http import Answer, Gate, HttpClient
 from connectors.http.client import RATE_PATIENCE_SECONDS
 from connectors.http.outcome import segment
 from connectors.hubspot.shapes import BATCH_SIZE, PAGE_SIZE, SEARCH_DEPTH, SEARCH_PAGE_SIZE, ObjectType
@@ -21,7 +21,7 @@ walking the whole list takes fewer requests."""
 class Reader:
     """Reads one object type of one account. Thread-safe."""
 
-    def __init__(self, client: HttpClient, searches: RateGate, kind: ObjectType, overlap_seconds: float) -> None:
+    def __init__(self, client: HttpClient, searches: Gate, kind: ObjectType, overlap_seconds: float) -> None:
         self._client = client
         self._searches = searches
         self._kind = kind

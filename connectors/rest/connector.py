@@ -48,6 +48,7 @@ class RestConnector:
             network=context.network,
             auth=_auth(manifest.auth, context, transport),
             limits=self.limits,
+            rates=context.rates,
             headers=manifest.headers,
             deadline_seconds=manifest.timeout_seconds,
             transport=transport,

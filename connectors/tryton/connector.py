@@ -51,6 +51,7 @@ class Tryton:
             network=context.network,
             auth=Bearer(settings.get("key", "")),
             limits=self.limits,
+            rates=context.rates,
             deadline_seconds=float(settings.get("deadline_seconds", 60)),
         )
         self._api = Api(self._client)

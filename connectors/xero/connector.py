@@ -47,6 +47,7 @@ class Xero:
             network=context.network,
             auth=auth_of(context, transport=transport),
             limits=self.limits,
+            rates=context.rates,
             headers={"xero-tenant-id": str(tenant)} if tenant else {},
             exhausted=_EXHAUSTED,
             transport=transport,

@@ -20,7 +20,7 @@ from staging.tables.delivery import (
     target_state,
 )
 from staging.tables.identity import crosswalk, history, match_key, review
-from staging.tables.landing import cursor, extract_run, inbox, raw_record, record, sweep_seen
+from staging.tables.landing import cursor, extract_run, inbox, raw_record, record
 from staging.tables.operations import (
     alert_outbox,
     audit,
@@ -30,6 +30,7 @@ from staging.tables.operations import (
     lease,
     pause,
     rate,
+    rate_pause,
     token,
     unit_of_work,
 )
@@ -65,13 +66,13 @@ __all__ = [
     "plan",
     "quarantine",
     "rate",
+    "rate_pause",
     "raw_record",
     "record",
     "review",
     "saved_plan",
     "saved_write",
     "shadow",
-    "sweep_seen",
     "sync",
     "target_state",
     "token",

@@ -72,10 +72,18 @@ breaker = Table(
 rate = Table(
     "rate",
     metadata,
-    words("system", primary_key=True),
+    words("name", primary_key=True),
     Column("window_seconds", Float, primary_key=True),
-    Column("used", Integer, nullable=False, server_default=text("0")),
-    at("window_started_at", now=True),
+    Column("slot", BigInteger, primary_key=True),
+    Column("used", Integer, nullable=False),
+    schema="ops",
+)
+
+rate_pause = Table(
+    "rate_pause",
+    metadata,
+    words("name", primary_key=True),
+    at("until", now=True),
     schema="ops",
 )
 

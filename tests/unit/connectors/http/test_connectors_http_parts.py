@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from canonical.rates import Permits
 from connectors.auth import ApiKey, Basic
 from connectors.http.allow import Network, base_url, is_allowed
 from connectors.http.body import BodyRefused, read_body
 from connectors.http.outcome import excerpt, masked, retry_after, segment
-from connectors.http.rate import RateGate
+from connectors.http.rate import RateGate, SharedGate, delivering, gate_of
 from connectors.http.receipts import batch_key, in_key_order, one_by_one
 from connectors.protocol import (
     Ambiguous,
@@ -116,6 +117,72 @@ def test_a_pause_holds_for_everybody() -> None:
     gate.pause(5)
     gate.admit(30)
     assert clock.now == 105
+
+
+class Counting:
+    """Counts for all processes; grants what it is told to."""
+
+    def __init__(self, *answers: Permits) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, int, bool]] = []
+        self.paused: list[tuple[str, float]] = []
+
+    def take(self, name: str, windows: Any, wanted: int, *, is_delivery: bool = False) -> Permits:
+        self.asked.append((name, wanted, is_delivery))
+        return self.answers.pop(0) if self.answers else Permits(wanted, 0.0, 1.0, "")
+
+    def pause(self, name: str, seconds: float) -> None:
+        self.paused.append((name, seconds))
+
+
+def shared(rates: Counting, clock: Clock) -> SharedGate:
+    return SharedGate(rates, "crm", [(100, 10.0)], clock=clock, sleep=clock.sleep)
+
+
+def test_permits_for_all_processes_are_taken_a_few_at_a_time() -> None:
+    rates, clock = Counting(), Clock()
+    gate = shared(rates, clock)
+    for _ in range(12):
+        gate.admit(30)
+    assert [wanted for _, wanted, _ in rates.asked] == [1, *[2] * 6], "no more than may be used while they are held"
+    clock.now += 5
+    gate.admit(30)
+    assert rates.asked[-1] == ("crm", 1, False), "what was not used in time is not used later"
+
+
+def test_a_gate_waits_for_its_permits_or_says_for_how_long() -> None:
+    clock = Clock()
+    none = Permits(0, 7.0, 1.0, "the declared rate of 100 requests in 10 s is used up")
+    rates = Counting(none, Permits(1, 0.0, 1.0, ""), none)
+    gate = shared(rates, clock)
+    gate.admit(30)
+    assert clock.now == 107
+    with pytest.raises(RateLimited, match="100 requests in 10 s") as raised:
+        gate.admit(5)
+    assert raised.value.wait_seconds == 7.0
+
+
+def test_a_pause_reaches_the_other_processes() -> None:
+    rates, clock = Counting(), Clock()
+    gate = shared(rates, clock)
+    gate.admit(30)
+    gate.pause(4.0)
+    gate.admit(30)
+    assert (rates.paused, clock.now) == ([("crm", 4.0)], 104)
+
+
+def test_deliveries_may_use_what_is_kept_for_them() -> None:
+    rates = Counting()
+    with delivering():
+        shared(rates, Clock()).admit(30)
+    shared(rates, Clock()).admit(30)
+    assert [is_delivery for _, _, is_delivery in rates.asked] == [True, False]
+
+
+def test_where_nobody_counts_for_all_each_process_counts_its_own() -> None:
+    assert isinstance(gate_of(None, "crm", [(1, 1.0)]), RateGate)
+    assert isinstance(gate_of(Counting(), "crm", []), RateGate), "nothing to count"
+    assert isinstance(gate_of(Counting(), "crm", [(0, 1.0), (5, 1.0)]), SharedGate)
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", "gzip", "x-gzip", "deflate", "raw deflate"])
