@@ -22,16 +22,26 @@ _SENT = (
 )
 
 
-def due_lanes(conn: Connection, systems: Sequence[str], integrations: Sequence[str]) -> list[tuple[str, str, str, str]]:
-    """(system, stream, entity, op) with something ready and due, creates before updates before archives."""
+_ONLY = "(cast(:only as bigint[]) is null or o.id = any(:only))"
+
+
+def _listed(only: Sequence[int] | None) -> list[int] | None:
+    return None if only is None else list(only)
+
+
+def due_lanes(
+    conn: Connection, systems: Sequence[str], integrations: Sequence[str], only: Sequence[int] | None = None
+) -> list[tuple[str, str, str, str]]:
+    """(system, stream, entity, op) with something ready and due (`only`: among these writes), creates before updates
+    before archives."""
     found = conn.execute(
         text(
             "select system, stream, entity, op from ops.outbox o where state = 'ready' and due_at <= now()"
             " and system = any(:systems) and integration = any(:names)"
-            f" and not {RESTS}"
+            f" and {_ONLY} and not {RESTS}"
             " group by 1, 2, 3, 4 order by 1, array_position(array['create', 'update', 'archive', 'delete'], op), 2, 3"
         ),
-        {"systems": list(systems), "names": list(integrations)},
+        {"systems": list(systems), "names": list(integrations), "only": _listed(only)},
     )
     return [(r.system, r.stream, r.entity, r.op) for r in found]
 
@@ -44,6 +54,7 @@ def claim(
     worker: str,
     limit: int,
     lease_seconds: int,
+    only: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
     """Takes up to `limit` ready writes of a lane for `worker`, none whose record has one in flight, oldest first."""
     system, stream, entity, op = lane
@@ -55,7 +66,7 @@ def claim(
             " and f.canonical_id = o.canonical_id and f.state in ('inflight', 'unknown')) and not exists"
             " (select from ops.outbox e where e.system = o.system and e.stream = o.stream and e.entity = o.entity"
             " and e.canonical_id = o.canonical_id and e.state = 'ready' and e.id < o.id)"
-            f" and not {RESTS}"
+            f" and {_ONLY} and not {RESTS}"
             " order by id for update skip locked limit :limit)"
             " update ops.outbox o set state = 'inflight', claimed_by = :worker, attempts = attempts + 1,"
             " lease_until = clock_timestamp() + make_interval(secs => :lease) from due where o.id = due.id"
@@ -70,6 +81,7 @@ def claim(
             "limit": limit,
             "worker": worker,
             "lease": lease_seconds,
+            "only": _listed(only),
         },
     ).mappings()
     return sorted((dict(r) for r in found), key=lambda r: int(r["id"]))

@@ -17,11 +17,13 @@ from canonical.model import Entity
 from staging import crosswalk, golden, locks, overdue, queues, staged
 from staging.crash import crash_point
 from staging.engine import Connection
+from tasks.dependents import note_dependents
 from tasks.plan import Golden, plan_chunk
 from tasks.release import WAIT_HOURS
 from tasks.world import World
 
 CHUNK = 100_000
+EVERYTHING = 2**31
 
 
 @dataclass
@@ -37,8 +39,16 @@ class Resolved:
     planned: dict[str, int] = field(default_factory=dict)
 
 
-def resolve(world: World, entity_name: str, *, sync_id: int | None, integrations: tuple[str, ...]) -> Resolved:
-    """Resolves every dirty staged record of an entity, chunk by chunk, and plans the targets of `integrations`."""
+def resolve(
+    world: World,
+    entity_name: str,
+    *,
+    sync_id: int | None,
+    integrations: tuple[str, ...],
+    only: pl.DataFrame | None = None,
+) -> Resolved:
+    """Resolves every dirty staged record of an entity, chunk by chunk, and plans the targets of `integrations`.
+    `only`: of these records (system, stream, source_id)."""
     entity = world.landscape.model[entity_name]
     done = Resolved()
     with world.transaction() as conn:
@@ -49,7 +59,9 @@ def resolve(world: World, entity_name: str, *, sync_id: int | None, integrations
     while True:
         with world.transaction() as conn:
             locks.gate(conn, f"resolve:{entity.name}")
-            rows = staged.dirty(conn, entity, world.ranks(entity), CHUNK)
+            rows = staged.dirty(conn, entity, world.ranks(entity), CHUNK if only is None else EVERYTHING)
+            if only is not None:
+                rows = rows.join(only, on=["system", "stream", "source_id"], how="semi", maintain_order="left")
             if rows.is_empty():
                 break
             _resolve_chunk(conn, world, entity, rows, done, sync_id=sync_id, integrations=integrations)
@@ -199,12 +211,15 @@ def _survive(
     records, history = _versions(entity, survived, differing, current, gone)
     golden.write(conn, entity, records, history, sync_id=sync_id, declared=world.landscape.digest)
     done.versions += records.height
+    changed = differing.select("id", pl.col("changed").alias("_changed"))
+    # nothing can point to a golden record before it is there
+    note_dependents(conn, world, entity, changed.join(known, left_on="id", right_on="canonical_id", how="semi"))
     now = pl.concat([records, current.select(records.columns).join(records, on="id", how="anti")])
     chunk = Golden(
         now,
         is_known=now["id"].is_in(known["canonical_id"].implode()),
         links=linked.select(pl.col("canonical_id").alias("id"), "system", "stream"),
-        changed=differing.select("id", pl.col("changed").alias("_changed")),
+        changed=changed,
     )
     for name, count in plan_chunk(conn, world, entity, chunk, integrations, sync_id=sync_id).items():
         done.planned[name] = done.planned.get(name, 0) + count

@@ -7,6 +7,7 @@ records are still `landed` and the batch is made again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,17 @@ class Staged:
     docs: str | None = None
 
 
-def stage(world: World, system: str, stream: str, *, sync_id: int | None, docs_dir: Path | None) -> Staged:
-    """Takes all landed work of a stream, whichever run landed it, through mapping and gate into the staging area."""
+def stage(
+    world: World,
+    system: str,
+    stream: str,
+    *,
+    sync_id: int | None,
+    docs_dir: Path | None,
+    only: Sequence[str] | None = None,
+) -> Staged:
+    """Takes all landed work of a stream, whichever run landed it, through mapping and gate into the staging area.
+    `only`: of these source ids."""
     done = Staged(system, stream)
     declared = world.landscape.systems[system].streams[stream]
     if declared.child_of is not None:
@@ -72,6 +82,10 @@ def stage(world: World, system: str, stream: str, *, sync_id: int | None, docs_d
             if rows.is_empty():
                 break
             after = rows["source_id"][-1]
+            if only is not None:
+                rows = rows.filter(pl.col("source_id").is_in(list(only)))
+                if rows.is_empty():
+                    continue
             _stage_chunk(world, declared, system, rows, digest, done, sync_id=sync_id, docs_dir=docs_dir)
     return done
 
