@@ -9,10 +9,12 @@ import contextlib
 import functools
 import importlib
 import inspect
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
 
 from deployments.difference import Facts
 from deployments.schedules import DeploymentSpec, specs
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
     from prefect.deployments.runner import RunnerDeployment
     from prefect.flows import Flow
+    from prefect.schedules import Schedule
 
     from canonical.landscape import Landscape
 
@@ -44,29 +47,41 @@ class Place:
 SERVED = Place()
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What stays of a deployment that is registered already: a person's switches, and its schedule's name."""
+
+    is_paused: bool = False
+    is_schedule_on: bool = True
+    slug: str | None = None
+
+
+NEW = Standing()
+
+
 # ------------------------------------------------------------------------------------------------ from specs, made
 
 
 def wanted(landscape: Landscape, place: Place = SERVED) -> dict[str, RunnerDeployment]:
-    """Every deployment of a landscape, by full name; what a person paused stays paused."""
-    paused = {name for name, found in registered(landscape).items() if found.paused}
-    return {s.full_name: to_deployment(s, is_paused=s.full_name in paused, place=place) for s in specs(landscape)}
+    """Every deployment of a landscape, by full name; what a person switched off stays off."""
+    standing = {name: standing_of(found) for name, found in registered(landscape).items()}
+    return {s.full_name: to_deployment(s, standing.get(s.full_name, NEW), place) for s in specs(landscape)}
 
 
-def to_deployment(spec: DeploymentSpec, *, is_paused: bool = False, place: Place = SERVED) -> RunnerDeployment:
+def standing_of(found: DeploymentResponse) -> Standing:
+    """Its switches: the deployment's own, and that of the schedule that we made (one made in the pages has no slug)."""
+    ours = next((each for each in found.schedules if each.slug), None)
+    return Standing(found.paused, ours.active is not False, ours.slug) if ours else Standing(found.paused)
+
+
+def to_deployment(spec: DeploymentSpec, standing: Standing = NEW, place: Place = SERVED) -> RunnerDeployment:
     """A spec as Prefect's own deployment, with its entrypoint as a module path and its choices by name."""
-    from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
 
-    schedule = (
-        Cron(spec.cron, timezone=spec.timezone, parameters=dict(spec.scheduled) or None, slug="declared")
-        if spec.cron
-        else None
-    )
     deployment: RunnerDeployment = offering(flow_of(spec.entrypoint), spec.choices).to_deployment(  # type: ignore[assignment]
         name=spec.name,
-        schedule=schedule,
-        paused=is_paused,
+        schedule=_schedule(spec, standing),
+        paused=standing.is_paused,
         parameters=dict(spec.parameters),
         description=spec.description or None,
         tags=[TAG, *spec.tags],
@@ -75,7 +90,23 @@ def to_deployment(spec: DeploymentSpec, *, is_paused: bool = False, place: Place
         work_queue_name=place.queue,
         job_variables=dict(place.job_variables),
     )
+    for each in deployment.schedules or ():
+        if standing.slug and standing.slug != each.slug:
+            each.replaces = standing.slug
+    for name, shown in (deployment._parameter_openapi_schema.properties or {}).items():
+        shown["title"] = name.replace("_", " ").capitalize()
     return deployment
+
+
+def _schedule(spec: DeploymentSpec, standing: Standing) -> Schedule | None:
+    """Named by its rhythm, which is what the pages show beside its switch."""
+    from prefect.schedules import Cron
+
+    if not spec.cron:
+        return None
+    slug = re.sub(r"[^a-z0-9]+", "-", spec.rhythm.lower()).strip("-")
+    asks = dict(spec.scheduled) or None
+    return Cron(spec.cron, timezone=spec.timezone, parameters=asks, slug=slug, active=standing.is_schedule_on)
 
 
 def flow_of(entrypoint: str) -> Flow[..., Any]:
@@ -132,7 +163,15 @@ def registered(landscape: Landscape) -> dict[str, DeploymentResponse]:
 
 def apply(deployments: Mapping[str, RunnerDeployment]) -> dict[str, str]:
     """Makes or updates these deployments; gives full name → id."""
-    return {name: str(each.apply()) for name, each in deployments.items()}
+    from prefect import get_client
+
+    found = {name: str(each.apply()) for name, each in deployments.items()}
+    with get_client(sync_client=True) as client:
+        for name, deployment_id in found.items():
+            if not deployments[name].schedules:  # Prefect takes no schedules for: leave those that are there
+                for left in client.read_deployment_schedules(UUID(deployment_id)):
+                    client.delete_deployment_schedule(UUID(deployment_id), left.id)
+    return found
 
 
 def remove(landscape: Landscape, names: Iterable[str]) -> list[str]:
@@ -237,7 +276,7 @@ def facts_found(deployment: DeploymentResponse) -> Facts:
 
 def _common(deployment: Any) -> dict[str, Any]:
     return {
-        "schedules": [_schedule(each) for each in deployment.schedules or ()],
+        "schedules": [_told(each) for each in deployment.schedules or ()],
         "parameters": dict(deployment.parameters or {}),
         "description": deployment.description or "",
         "tags": sorted(deployment.tags or ()),
@@ -246,7 +285,7 @@ def _common(deployment: Any) -> dict[str, Any]:
     }
 
 
-def _schedule(each: Any) -> str:
+def _told(each: Any) -> str:
     cron = getattr(each.schedule, "cron", None) or str(each.schedule)
     asks = ", ".join(f"{name}={value}" for name, value in sorted((each.parameters or {}).items()))
     zone = getattr(each.schedule, "timezone", None) or "UTC"

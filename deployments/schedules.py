@@ -113,26 +113,32 @@ def _of_integration(landscape: Landscape, integration: Integration) -> Deploymen
         cron=cron,
         timezone=zone_of(cron, landscape.timezone),
         rhythm=rhythm(cron),
-        description=_charter(integration, integration.timing),
+        description=_charter(landscape, integration, integration.timing),
         tags=(landscape.name, integration.entity, rhythm(cron)),
         parameters={"integration": integration.name, "mode": "incremental"},
         choices={"integration": (integration.name,)},
     )
 
 
-def _charter(integration: Integration, timing: Timing) -> str:
+def _charter(landscape: Landscape, integration: Integration, timing: Timing) -> str:
     """What a person reads above the form: why this runs, for whom, and how often."""
     targets = ", ".join(f"{t.system}/{t.stream} ({t.mode})" for t in integration.to)
     lines = [
         integration.problem,
         f"**Decides:** {integration.decision}" if integration.decision else "",
         f"**For:** {integration.beneficiary}" if integration.beneficiary else "",
-        f"**Owner:** {integration.owner}",
+        f"**Owner:** {_person(landscape, integration.owner)}",
         f"**Moves:** {integration.entity} to {targets}",
         f"**Runs:** {rhythm(timing.schedule)}" + (f". {timing.because}" if timing.because else ""),
         f"**Fallback:** {integration.fallback}" if integration.fallback else "",
     ]
     return "\n\n".join(line for line in lines if line)
+
+
+def _person(landscape: Landscape, role: str) -> str:
+    """A role with who it is, where the landscape says so."""
+    person = landscape.people.get(role)
+    return f"{role} ({', '.join(filter(None, (person.name, person.slack)))})" if person else role
 
 
 _MINUTES = re.compile(r"^(?:\*|\d+-59)/(\d+) \* \* \* \*$")

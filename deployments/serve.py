@@ -39,15 +39,16 @@ def serve(folder: str | Path | None = None, *, runs_at_once: int = RUNS_AT_ONCE)
     landscape = prepare(folder)
     from prefect import serve as prefect_serve
 
-    deployments = registered.wanted(landscape)
+    declared = registered.wanted(landscape)
     registered.leave_pools(landscape)
+    ids = registered.apply(declared)
     registered.keep_newest_overdue(landscape)
-    automations.ensure(World(landscape, reading.folder_of()), registered.apply(deployments))
+    automations.ensure(World(landscape, reading.folder_of()), ids)
     # Prefect 3.8.8 forgets to await its own stopping on SIGTERM: what it then leaves undone, `end_runs` does
     warnings.filterwarnings("ignore", message="coroutine 'Runner.astop' was never awaited")
     try:
         prefect_serve(
-            *deployments.values(),
+            *registered.wanted(landscape).values(),
             pause_on_shutdown=False,  # a pause is a person's decision; runs that nobody starts show as late
             print_starting_message=False,
             limit=runs_at_once,

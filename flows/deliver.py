@@ -34,7 +34,7 @@ def deliver(integration: str = "all") -> State[Any]:
     """Send what is due to the systems: writes whose time has come, and holds that a person approved.
 
     Args:
-        integration: Whose writes to send. The choice `all` sends those of every integration.
+        integration: Whose writes to send; `all` sends those of every integration.
     """
     world = ready_world()
     integrations = chosen(world, integration)

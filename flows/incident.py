@@ -33,8 +33,8 @@ def incident(what: Literal["crashed", "silent"], run_id: str | None = None, is_t
     """Put on record what only Prefect saw. Its automations start this; there is no need to start it by hand.
 
     Args:
-        what: The choice crashed is a run whose process ended without a word. The choice silent is a time in which
-            nothing ran at all, and which is over now that this runs.
+        what: `crashed` is a run whose process ended without a word; `silent` is a time in which nothing ran at all,
+            and which is over now that this runs.
         run_id: The run that crashed.
         is_told: Whether Prefect has posted about the silence.
     """

@@ -12,6 +12,7 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.urls import url_for
+from pydantic import NonNegativeInt
 
 from flows import hooks
 from flows.ready import place_of, ready_world
@@ -44,23 +45,23 @@ def sync(
     integration: str = "all",
     mode: Literal["incremental", "full"] = "incremental",
     plan_only: bool = False,
-    sample: int | None = None,
+    sample: NonNegativeInt = 0,
 ) -> State[Any]:
     """Bring the systems of an integration into agreement: read, check, match, plan, write.
 
     Args:
-        integration: Which integration to run. The choice `all` runs every one of them together.
-        mode: The choice incremental reads what changed since the last run. The choice full reads every record again
-            and so finds records that disappeared.
-        plan_only: Work out what would be written, show it, and write nothing.
-        sample: Read at most this many records of each stream, to try something out. Empty means all.
+        integration: Which integration to run; `all` runs every one of them together.
+        mode: `incremental` reads what changed since the last run; `full` reads every record again, and so finds
+            records that disappeared.
+        plan_only: Switched on, it works out what would be written, shows how much, and writes nothing.
+        sample: Read at most this many records of each stream, to try something out. 0 means all.
     """
     world = ready_world()
     syncs.chosen(world, integration)
     if plan_only:
         return _plan(world, integration, mode)
     try:
-        summary = _sync(world, integration, mode, sample)
+        summary = _sync(world, integration, mode, sample or None)
     except SyncBusy as busy:
         return Completed(name="Skipped", message=str(busy))
     except Exception as error:
@@ -110,7 +111,7 @@ class Ran:
 
 def run(integration: str, *, mode: Mode = "incremental", plan_only: bool = False, sample: int | None = None) -> Ran:
     """Run the flow here, in this process, and say how it went. Never raises for a run that failed."""
-    state = sync(integration, mode=mode, plan_only=plan_only, sample=sample, return_state=True)
+    state = sync(integration, mode=mode, plan_only=plan_only, sample=sample or 0, return_state=True)
     run_id = state.state_details.flow_run_id
     world = ready_world()
     with world.transaction() as conn:

@@ -26,16 +26,16 @@ def key_of(*parts: str) -> str:
 
 
 def sync_markdown(world: World, summary: Summary, name: str) -> str:
-    """What happened per system, what waits for whom, what to do next."""
+    """What waits for whom and what to do next, then what happened per system: who reads on knows why."""
     word = "with trouble" if summary.trouble else "complete"
     rounds = "one round" if summary.rounds == 1 else f"{summary.rounds} rounds"
     parts = [
         f"# {name}: {word}",
-        f"Sync {summary.sync_id}, {summary.mode}, {rounds}: {summary.golden_versions} golden versions,"
-        f" {summary.target_writes} writes to systems.",
-        _section("Read", READ, summary.systems, "Nothing was read."),
-        _section("Written", WRITTEN, summary.targets, "Nothing had to be written."),
+        f"Sync {summary.sync_id}, {summary.mode}, {rounds}: {summary.golden_versions:,} golden versions,"
+        f" {summary.target_writes:,} writes to systems.",
         "## What waits for whom\n" + "\n".join(f"- {line}" for line in waits(world, summary, name)),
+        _section("Written", WRITTEN, summary.targets, "Nothing had to be written."),
+        _section("Read", READ, summary.systems, "Nothing was read."),
     ]
     if summary.trouble:
         lines = [
@@ -81,7 +81,9 @@ def _section(title: str, columns: Sequence[str], rows: Mapping[str, Mapping[str,
     if not rows:
         return f"## {title}\n{nothing}"
     head = f"| | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}"
-    lines = [f"| {place} | {' | '.join(str(c.get(col, 0)) for col in columns)} |" for place, c in sorted(rows.items())]
+    lines = [
+        f"| {place} | {' | '.join(f'{c.get(col, 0):,}' for col in columns)} |" for place, c in sorted(rows.items())
+    ]
     return f"## {title}\n{head}\n" + "\n".join(lines)
 
 
@@ -89,7 +91,7 @@ def counts_table(summary: Summary) -> list[dict[str, Any]]:
     """Every count of a sync as rows: where, what, how many."""
     groups = (("read", summary.systems), ("match", summary.entities), ("write", summary.targets))
     return [
-        {"step": step, "where": where, "what": what, "count": count}
+        {"step": step, "where": where, "what": what.replace("_", " "), "count": count}
         for step, places in groups
         for where, counts in sorted(places.items())
         for what, count in counts.items()

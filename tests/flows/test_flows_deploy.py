@@ -113,11 +113,18 @@ def test_what_a_person_paused_stays_and_what_is_no_longer_declared_goes(deployed
     text = file.read_text()
     dropped = "product-prices"
     deployed.pause("sync/contacts", True)
+    schedule = deployed.deployment("sync/credit-status")["schedules"][0]
+    place = f"/deployments/{deployed.deployment('sync/credit-status')['id']}/schedules/{schedule['id']}"
+    deployed.call("PATCH", place, {"active": False}).raise_for_status()
     file.write_text(without(dropped, text).replace("0 0 1 1 *", "0 0 2 1 *", 1))
     try:
         found = deploy.deploy(deployed.job.folder, Wish(POOL))
         assert deployed.call("GET", f"/deployments/name/sync/{dropped}").status_code == 404
         assert deployed.deployment("sync/contacts")["paused"]
+        assert [s["active"] for s in deployed.deployment("sync/credit-status")["schedules"]] == [False]
+        [changed] = deployed.deployment("sync/customer-details")["schedules"]
+        assert (changed["schedule"]["cron"], changed["slug"]) == ("0 0 2 1 *", "cron-0-0-2-1")
+        assert deployed.deployment("sync/all")["schedules"][0]["slug"] == "nightly-at-03-10"
     finally:
         file.write_text(text)
         deployed.pause("sync/contacts", False)
@@ -127,6 +134,19 @@ def test_what_a_person_paused_stays_and_what_is_no_longer_declared_goes(deployed
     assert said["sync/all"].endswith("form"), "its choices are one less"
     deploy.deploy(deployed.job.folder, Wish(POOL))
     assert deployed.deployment(f"sync/{dropped}")
+
+
+def test_an_integration_that_runs_by_hand_from_now_on_has_no_schedule(deployed: Served) -> None:
+    file = deployed.job.folder / "landscape.yaml"
+    text = file.read_text()
+    file.write_text(text.replace('schedule: "0 0 1 1 *", ', "", 1))
+    try:
+        deploy.deploy(deployed.job.folder, Wish(POOL))
+        assert deployed.deployment("sync/customer-details")["schedules"] == []
+    finally:
+        file.write_text(text)
+    deploy.deploy(deployed.job.folder, Wish(POOL))
+    assert len(deployed.deployment("sync/customer-details")["schedules"]) == 1
 
 
 def test_automations_are_made_once(deployed: Served) -> None:

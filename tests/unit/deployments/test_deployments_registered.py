@@ -55,6 +55,18 @@ def test_runs_load_the_flow_by_module(deployment: Any) -> None:
     assert deployment.entrypoint == "flows.sync.sync"
 
 
+def test_fields_have_titles_that_people_read(form: dict[str, Any]) -> None:
+    assert [field["title"] for field in form.values()] == ["Integration", "Mode", "Plan only", "Sample"]
+
+
+def test_the_schedule_is_named_by_its_rhythm_and_a_persons_switches_stay(deployment: Any) -> None:
+    assert [(s.slug, s.active, s.replaces) for s in deployment.schedules] == [("nightly-at-03-10", True, None)]
+    off = registered.Standing(is_paused=True, is_schedule_on=False, slug="every-15-minutes")
+    made: Any = registered.to_deployment(SPEC, off)
+    assert made.paused
+    assert [(s.slug, s.active, s.replaces) for s in made.schedules] == [("nightly-at-03-10", False, "every-15-minutes")]
+
+
 def test_the_schedule_asks_for_its_own_parameters_in_its_zone(deployment: Any) -> None:
     [schedule] = deployment.schedules
     assert (schedule.schedule.cron, schedule.schedule.timezone) == ("10 3 * * *", "Europe/London")

@@ -55,7 +55,7 @@ def test_an_integration_runs_as_it_declares(specs: dict[str, DeploymentSpec]) ->
     spec = specs["sync/contacts"]
     assert (spec.cron, spec.timezone) == ("30 1 * * *", "Europe/London")
     assert spec.parameters == {"integration": "contacts", "mode": "incremental"}
-    assert "**Owner:** head-of-sales" in spec.description
+    assert "**Owner:** head-of-sales (Priya Raman, @priya)" in spec.description
     assert "nightly at 01:30. Nobody calls at night" in spec.description
 
 
