@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 from sqlalchemy import Connection, text
 
-from staging.frames import temporary
+from staging.frames import ident, temporary
 
 NOTED_ANEW = "on conflict (entity, canonical_id, integration, system, stream) do update set entity = excluded.entity"
 """Locks a pair that is noted already: who takes pairs meanwhile leaves it, and it is planned from what commits here."""
@@ -29,6 +29,26 @@ def mark_all_dirty(conn: Connection, entity: str, golden: str, integration: str,
         text(
             "insert into ops.dirty (entity, canonical_id, integration, system, stream)"
             f" select :entity, g.id, :integration, :system, :stream from {golden} g order by g.id {NOTED_ANEW}"
+        ),
+        {"entity": entity, "integration": integration, "system": system, "stream": stream},
+    )
+    return int(found.rowcount)
+
+
+def mark_pointing(
+    conn: Connection, entity: str, reference: str, ids: pl.DataFrame, integration: str, system: str, stream: str
+) -> int:
+    """Notes, for one target, the golden records whose `reference` (a column, or LIST.FIELD) is one of `ids.id`."""
+    if ids.is_empty():
+        return 0
+    table = temporary(conn, "pointed_to", {"id": "text"}, ids.select("id"))
+    field, _, inner = reference.rpartition(".")
+    held = ident("golden", f"{entity}_{field}" if field else entity)
+    found = conn.execute(
+        text(
+            "insert into ops.dirty (entity, canonical_id, integration, system, stream)"
+            f" select distinct :entity, g.id, :integration, :system, :stream from {held} g join {table} p"
+            f" on p.id = g.{ident(inner)} order by g.id {NOTED_ANEW}"
         ),
         {"entity": entity, "integration": integration, "system": system, "stream": stream},
     )

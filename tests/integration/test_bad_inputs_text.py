@@ -90,6 +90,23 @@ def test_40_the_record_that_closes_a_circle_keeps_its_last_good_parent(bench: Be
     assert parents(bench) == {"top": "low", "middle": "top", "low": None}
 
 
+def test_a_parents_new_name_is_told_of_its_children(bench: Bench) -> None:
+    """`value_of`: what a target is told of a record is a value of another, and changes with it."""
+    bench.source.pages = [page(child("top", None), child("low", "top"), child("beside", None))]
+    bench.sync()
+    bench.sync()
+
+    def told() -> dict[str, Any]:
+        return {r["name"]: r.get("parent_name") for r in bench.source.ledger.values()}
+
+    assert told() == {"top": None, "low": "top", "beside": None}
+    renamed = record(id="top", name="Head Office", parent=None, updated_at="2026-02-01T00:00:00Z")
+    bench.source.pages = [page(renamed, child("low", "top"), child("beside", None))]
+    assert bench.sync().target_writes == 2
+    assert told() == {"Head Office": None, "low": "Head Office", "beside": None}
+    assert bench.sync().target_writes == 0
+
+
 # ---- 39: a record that points to nobody waits, and after its time a person hears of it
 
 
