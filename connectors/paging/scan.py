@@ -19,7 +19,10 @@ class NoBoundaries(Exception):
 
 
 def boundaries(body: bytes, path: Sequence[str]) -> tuple[list[tuple[int, int]], tuple[int, int]]:
-    """(start, end) of each element of the list at `path`, and of the list itself (brackets included)."""
+    """(start, end) of each element of the list at `path`, and of the list itself (brackets included).
+
+    NoBoundaries also where text touches a string: a quote too many or too few turns everything behind it inside out,
+    and a good record would be taken for a part of the damaged one."""
     wanted = tuple(path)
     names: list[str | None] = []  # the member name that each open container stands under
     name: str | None = None
@@ -28,9 +31,14 @@ def boundaries(body: bytes, path: Sequence[str]) -> tuple[list[tuple[int, int]],
     depth_of_list = 0
     start = 0
     elements: list[tuple[int, int]] = []
+    end, was_string = 0, False
     for token in _TOKEN.finditer(body):
         mark = token.group()
-        if mark[:1] == b'"':
+        is_string = mark[:1] == b'"'
+        if (was_string and is_string) or ((was_string or is_string) and body[end : token.start()].strip()):
+            raise NoBoundaries("text touches a string")
+        end, was_string = token.end(), is_string
+        if is_string:
             last_string = mark
         elif mark == b":" and opened < 0:
             name = last_string[1:-1].decode("utf-8", "replace")
