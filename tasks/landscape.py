@@ -21,6 +21,9 @@ from connectors.protocol import Misdeclared, Secret
 
 DEFAULT_FOLDER = Path("deployments/demo")
 MAX_FILES = 2_000
+_READ = (".yaml", ".yml", ".csv")
+_BOOKS = "mappings/"
+"""Where a workbook would be taken for a sheet: what lies there is read, so that it can be refused."""
 BLOCK_SECONDS = 30.0
 """How long a Prefect block's value is used before the block is loaded again: loading is a request of its own. After a
 refusal it is loaded at once."""
@@ -52,7 +55,8 @@ def declared_files(folder: Path) -> dict[str, bytes]:
     paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and not any(s.startswith(".") for s in p.parts[-3:])]
     if len(paths) > MAX_FILES:
         raise Refused([Problem(str(folder), None, "the folder", f"at most {MAX_FILES} files", f"{len(paths)}")])
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths if p.suffix in (".yaml", ".yml", ".csv")}
+    files = {p.relative_to(folder).as_posix(): p for p in paths}
+    return {name: p.read_bytes() for name, p in files.items() if p.suffix in _READ or name.startswith(_BOOKS)}
 
 
 def resolved(settings: Mapping[str, Any], where: str) -> dict[str, Any]:

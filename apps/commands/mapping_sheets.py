@@ -39,6 +39,9 @@ def export(
     context: typer.Context,
     to: Annotated[Path, typer.Option("--to", metavar="FILE.xlsx", help="The workbook to write.")],
     name: Annotated[str | None, typer.Option("--system", help="Only the sheets that speak of this system.")] = None,
+    seen: Annotated[
+        bool, typer.Option("--seen", help="Offer also the fields that were seen in what is landed.")
+    ] = False,
     yes: Yes = False,
 ) -> None:
     """Write the landscape's mapping sheets as one workbook, with drop-downs and the connectors' standard rows."""
@@ -53,7 +56,8 @@ def export(
     landscape = here.landscape()
     wanted = session.system(landscape, name) if name else None
     files = declared_files(folder_of(here.folder))
-    sheets, standards = offered(landscape, connector_defaults(), files, wanted)
+    more = _seen_fields(here, wanted) if seen else {}
+    sheets, standards = offered(landscape, connector_defaults(), files, wanted, more)
     if not sheets:
         raise Stop(REFUSED, f"no sheet of {landscape.name} speaks of {wanted}" if wanted else "there is no sheet")
     made = make_book(sheets, standards, (*landscape.systems, "canonical"), RULES)
@@ -80,7 +84,7 @@ def import_sheets(
     from tasks.landscape import declared_files, folder_of
 
     folder = folder_of(session.of(context).folder)
-    existing = declared_files(folder)
+    existing = {name: data for name, data in declared_files(folder).items() if not name.endswith(BOOK)}
     incoming = take_in(file.name, _bytes_of(file), existing)
     changed = [one for one in incoming if existing.get(one.file) != one.data]
     if not changed:
@@ -119,6 +123,20 @@ def diff(
 
 
 # ---- reading
+
+
+def _seen_fields(here: session.Session, name: str | None) -> dict[str, list[str]]:
+    """System → every field that was seen in its landed records, as a sheet writes it."""
+    from apps.commands.mapping import SAMPLE, seen_paths
+    from staging import reports
+
+    found: dict[str, list[str]] = {}
+    with here.reading() as (world, conn):
+        for system, declared in world.landscape.active_systems.items():
+            for stream in declared.streams if name in (None, system) else ():
+                paths = seen_paths(reports.sample_payloads(conn, system, stream, SAMPLE))
+                found.setdefault(system, []).extend(f"{stream}.{path}" for path in paths)
+    return found
 
 
 def _bytes_of(file: Path) -> bytes:

@@ -160,6 +160,10 @@ class _Reading:
     def _misplaced(self, file: str, folder: str) -> None:
         places = [MAIN, *(f"{name}/*{suffix}" for name, suffix in FOLDERS.items())]
         stem = PurePosixPath(file).stem
+        if folder == "mappings" and file.endswith(".xlsx"):
+            found = "a workbook (bring it in: concord mapping import, and keep it elsewhere)"
+            self.notes.problems.append(Problem(file, None, "the file's place", "a sheet as CSV", found))
+            return
         close = nearest(folder, FOLDERS)
         suggestion = f"{close}/{stem}{FOLDERS[close]}" if close else None
         self.notes.problems.append(Problem(file, None, "the file's place", one_of(places), f"'{file}'", suggestion))

@@ -19,11 +19,13 @@ def offered(
     connectors: Mapping[str, ConnectorDefaults],
     files: Mapping[str, bytes],
     system: str | None = None,
+    seen: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[Sheet], list[Standard]]:
     """(the landscape's sheets with the fields they may name, the standard rows of its systems). A system that has
     standard rows alone is given a sheet to begin with.
 
-    `files`: path → bytes of the landscape's declarations; `system`: only sheets that speak of it. Raises Refused."""
+    `files`: path → bytes of the landscape's declarations; `system`: only sheets that speak of it. `seen`: system →
+    `STREAM.FIELD` of fields that are offered though no sheet names them. Raises Refused."""
     entities = {entity.name: entity for entity in landscape.model.entities}
     shipped, problems = standard_rows(landscape.systems, connectors, entities)
     if problems:
@@ -34,15 +36,22 @@ def offered(
     sheets = []
     for file, rows in wanted.items():
         systems = {row.system for row in rows} | ({system} if system else set())
-        fields = (*known_fields([*own, *shipped], systems), *canonical_fields(entities.values()), "-")
+        more = [field for name in sorted(systems) for field in (seen or {}).get(name, ())]
+        fields = (*_once(known_fields([*own, *shipped], systems), more), *canonical_fields(entities.values()), "-")
         sheets.append(Sheet(read_text(file, files[file])[0], files[file], fields))
     beside = standards(landscape, shipped, own, system)
     spoken_of = {row.system for row in own}
     for standard in beside:
         if standard.system not in spoken_of:
-            fields = (*known_fields(shipped, {standard.system}), *canonical_fields(entities.values()), "-")
+            more = list((seen or {}).get(standard.system, ()))
+            known = _once(known_fields(shipped, {standard.system}), more)
+            fields = (*known, *canonical_fields(entities.values()), "-")
             sheets.append(_empty_sheet(standard.system, fields))
     return sheets, beside
+
+
+def _once(known: Iterable[str], more: Iterable[str]) -> list[str]:
+    return sorted({*known, *more})
 
 
 def _empty_sheet(system: str, fields: tuple[str, ...]) -> Sheet:

@@ -163,9 +163,7 @@ def test_a_system_without_a_sheet_is_given_one_to_begin_with(
     shutil.copytree(DEMO, folder)
     main = folder / "landscape.yaml"
     text = main.read_text()
-    second = (
-        "  crm-two: {connector: hubspot, token: {env: CRM_TWO}, owner: head-of-sales, why: bought with a company}\n"
-    )
+    second = "  crm-two: {connector: hubspot, token: {env: CRM_TWO}, owner: head-of-sales}\n"
     main.write_text(text.replace("\nsystems:\n", "\nsystems:\n" + second, 1))
     monkeypatch.setenv("CONCORD_LANDSCAPE", str(folder))
     book = _exported(tmp_path, "--system", "crm-two")
@@ -296,6 +294,18 @@ def test_a_new_worksheet_is_a_new_sheet(shop: Path, tmp_path: Path, capsys: pyte
     assert run(["mapping", "import", str(book), "--yes"]) == 0
     assert "new sheet: mappings/extra.csv" in capsys.readouterr().out
     assert (shop / "mappings" / "extra.csv").read_text() == f"{HEADER}\ndesk,clients.vip,ignore,-,,5\n"
+
+
+def test_a_workbook_among_the_sheets_is_not_passed_over(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book = _edited(_exported(tmp_path), lambda sheet: sheet.cell(2, 6, "typed"))
+    book = book.rename(shop / "mappings" / "sheets.xlsx")
+    assert run(["check", "--offline"]) == exits.REFUSED
+    assert "mappings/sheets.xlsx: the file's place: expected a sheet as CSV" in capsys.readouterr().err
+    assert run(["mapping", "import", str(book), "--yes"]) == 0
+    book.unlink()
+    assert run(["check", "--offline"]) == 0
 
 
 def test_a_csv_from_elsewhere_comes_in_the_same_way(shop: Path, tmp_path: Path) -> None:
