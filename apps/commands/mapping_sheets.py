@@ -9,7 +9,6 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,6 +52,8 @@ def export(
     here = session.of(context)
     if to.suffix.lower() != BOOK:
         raise Stop(REFUSED, f"--to: expected a name that ends in {BOOK}, found {to.name!r}")
+    if not to.parent.is_dir():
+        raise Stop(REFUSED, f"--to: there is no folder {to.parent}")
     landscape = here.landscape()
     wanted = session.system(landscape, name) if name else None
     files = declared_files(folder_of(here.folder))
@@ -294,20 +295,29 @@ def _write_all(folder: Path, files: Mapping[str, bytes], existing: Mapping[str, 
         path = folder / name
         if (path.read_bytes() if path.exists() else None) != existing.get(name):
             raise Stop(REFUSED, f"{name} was changed while this was shown: nothing was done", "start again")
-    made: list[tuple[Path, Path]] = []
+    made: list[tuple[Path, str]] = []
+    replaced: list[str] = []
     try:
         for name, data in files.items():
-            path = folder / name
-            path.parent.mkdir(exist_ok=True)
-            made.append((_beside(path, data), path))
-        for temporary, path in made:
-            os.replace(temporary, path)
+            (folder / name).parent.mkdir(exist_ok=True)
+            made.append((_beside(folder / name, data), name))
+        for temporary, name in made:
+            os.replace(temporary, folder / name)
+            replaced.append(name)
     except BaseException:
         for temporary, _ in made:
-            with suppress(OSError):
-                temporary.unlink()
+            temporary.unlink(missing_ok=True)
+        for name in replaced:  # all of the sheets or none: together they were checked
+            _put_back(folder / name, existing.get(name))
         raise
     say(f"{count(len(made), 'file')} replaced", style="dim")
+
+
+def _put_back(path: Path, before: bytes | None) -> None:
+    if before is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_whole(path, before)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -1,8 +1,9 @@
 """A workbook of mapping sheets, read: one worksheet a sheet, every cell text, nothing guessed.
 
 What Excel made of a cell is not what somebody wrote: a date, a formula, a decimal, TRUE and a merged area are refused
-by the name of the cell (a whole number is harmless and read as its digits). Worksheets that are hidden, or whose name
-is in brackets, are no sheets: `_concord` knows which file a worksheet is (`book_made`), `(crm standard)` is to be read.
+by the name of the cell (a whole number is harmless and read as its digits). The hidden worksheet `_concord` knows which
+file a worksheet is (`book_made`); those in brackets, such as `(crm standard)`, are there to be read, and other hidden
+ones are no sheets.
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ def read_book(file: str, data: bytes) -> tuple[Book, list[Problem]]:
             book = load_workbook(io.BytesIO(data), read_only=True, keep_links=False)
             try:
                 known = _known(book)
-                wanted = [s for s in book.worksheets if is_sheet(s.title) and s.sheet_state == "visible"]
+                # A sheet that somebody has hidden is still a sheet: what was typed there is not passed over.
+                titles = {s.title for s in book.worksheets if s.sheet_state == "visible"} | set(known)
+                wanted = [s for s in book.worksheets if is_sheet(s.title) and s.title in titles]
                 found = []
                 for sheet in wanted:
                     problems += _merged(file, sheet, package)

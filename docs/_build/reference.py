@@ -379,7 +379,8 @@ changed. `concord mapping report --write-back` lists every field that is read wi
 Two things are promised (and tested as properties): what is written is read again as the value that it was, and what was
 read is written as it stood, as far as it was in the rule's plain form: trimmed, without thousands separators, times to
 the second, phone numbers as E.164, countries as ISO codes. Where that cannot be promised, `inverse` is refused with the
-reason; write the way back out then.
+reason; write the way back out then. Numbers and booleans are written as JSON has them; where a system keeps text,
+say so in a rule of your own (`text`).
 """
 
 _BOOK = """\

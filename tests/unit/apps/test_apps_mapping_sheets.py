@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from datetime import date
@@ -185,6 +186,7 @@ def test_a_workbook_is_not_written_over_unasked(shop: Path, tmp_path: Path) -> N
     assert run(["mapping", "export", "--to", str(book)]) == exits.REFUSED
     assert run(["mapping", "export", "--to", str(tmp_path / "sheets.csv")]) == exits.REFUSED
     assert book.read_bytes() == before
+    assert run(["mapping", "export", "--to", str(tmp_path / "no" / "sheets.xlsx")]) == exits.REFUSED
 
 
 # ---- the way in: seen, checked, agreed
@@ -306,6 +308,37 @@ def test_a_workbook_among_the_sheets_is_not_passed_over(
     assert run(["mapping", "import", str(book), "--yes"]) == 0
     book.unlink()
     assert run(["check", "--offline"]) == 0
+
+
+def test_a_sheet_that_was_hidden_is_read_all_the_same(shop: Path, tmp_path: Path) -> None:
+    def edit(sheet: Worksheet) -> None:
+        sheet["F2"] = "typed and hidden"
+        sheet.sheet_state = "hidden"
+
+    assert run(["mapping", "import", str(_edited(_exported(tmp_path), edit)), "--yes"]) == 0
+    assert "typed and hidden" in (shop / "mappings" / "list.csv").read_text()
+
+
+def test_all_sheets_are_written_or_none(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from apps.commands import mapping_sheets
+
+    before = _sheets(shop)
+    book = _exported(tmp_path)
+    for sheet in ("list", "desk"):
+        _edited(book, lambda s: s.cell(2, 6, "typed"), sheet)
+    replace = os.replace
+
+    def fail(source: Path, target: Path) -> None:
+        if target.name == "list.csv" and not source.read_bytes() == before["list.csv"]:
+            raise OSError(28, "No space left on device", str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(mapping_sheets.os, "replace", fail)
+    assert run(["mapping", "import", str(book), "--yes"]) != 0
+    assert _sheets(shop) == before
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_csv_from_elsewhere_comes_in_the_same_way(shop: Path, tmp_path: Path) -> None:
