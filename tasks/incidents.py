@@ -65,6 +65,16 @@ def told(trouble: Trouble) -> str:
     return ours(trouble.kind, trouble.cause)
 
 
+def in_words(world: World, trouble: Trouble, name: str) -> str:
+    """A trouble for who reads a run's story: which system, what it does, whose it is, what to do."""
+    place = f"{trouble.system}/{trouble.stream}" if trouble.stream else trouble.system
+    detail = told(trouble)
+    return (
+        f"**{place}** {_MEANS.get(trouble.kind, 'failed')}{f': {detail}' if detail else ''}."
+        f" Owner: {world.owner_of_system(trouble.system)}. Next: {_next_step(world, trouble, name)}"
+    )
+
+
 def causes_of(world: World, troubles: Sequence[Trouble], name: str) -> list[Cause]:
     """The causes behind a sync's troubles: a system that fails on five streams is one cause."""
     found: dict[str, list[Trouble]] = {}

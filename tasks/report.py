@@ -10,7 +10,7 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from staging.incidents import Cause
-from tasks.incidents import told
+from tasks.incidents import in_words
 from tasks.rehearse import Listing
 from tasks.settle import Delivered
 from tasks.sync import Summary
@@ -38,11 +38,7 @@ def sync_markdown(world: World, summary: Summary, name: str) -> str:
         _section("Read", READ, summary.systems, "Nothing was read."),
     ]
     if summary.trouble:
-        lines = [
-            f"- **{t.system}{'/' + t.stream if t.stream else ''}** ({t.step}): {t.kind}. {told(t)}"
-            f" Owner: {world.owner_of_system(t.system)}"
-            for t in summary.trouble
-        ]
+        lines = [f"- {in_words(world, t, name)}" for t in summary.trouble]
         parts.insert(2, "## Trouble\n" + "\n".join(lines))
     return "\n\n".join(parts)
 
