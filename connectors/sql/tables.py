@@ -24,7 +24,7 @@ from typing import Any
 
 import sqlglot
 from sqlalchemy import CHAR, Connection, FromClause, MetaData, Table, column, event, inspect, text, types
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql import ColumnElement, quoted_name
 from sqlglot import expressions as sql
 
 from canonical.landscape import Stream
@@ -150,6 +150,7 @@ def _reflected(connection: Connection, stream: Stream, where: str) -> Table:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise Misdeclared(f"expected a table or view, found no {name}{hint}", where=where)
     metadata = MetaData()
+    event.listen(metadata, "column_reflect", _quote)
     if connection.dialect.name == "sqlite":
         event.listen(metadata, "column_reflect", _loosen)
     return Table(name, metadata, schema=schema, autoload_with=connection, resolve_fks=False)
@@ -165,6 +166,11 @@ class _Loose(types.UserDefinedType[Any]):
 
     def get_col_spec(self, **_: Any) -> str:
         return "NUMERIC" if self.kind == "decimal" else "TEXT"
+
+
+def _quote(_inspector: Any, _table: Any, info: Any) -> None:
+    """Names are quoted always: by itself SQLAlchemy takes one that ends in a line break for a plain one."""
+    info["name"] = quoted_name(info["name"], quote=True)
 
 
 def _loosen(_inspector: Any, _table: Any, info: Any) -> None:

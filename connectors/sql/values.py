@@ -267,6 +267,10 @@ def bind_written(column: str, kind: Kind, length: int | None, value: Any, dialec
         raise Rejected(f"expected one {kind} value, found a nested one", field=column)
     text = _plain(value)
     if kind == "text":
+        try:
+            _string(text)
+        except NotLandable as problem:
+            raise Rejected(str(problem), field=column) from None
         if length is not None and len(text) > length:
             raise Rejected(f"at most {length} characters fit, found {len(text)}", field=column)
         return text
