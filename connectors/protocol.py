@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from canonical.health import Health
 from canonical.rates import Permits, Window
 from connectors.tokens import TokenStore
 
@@ -226,6 +227,24 @@ class Rates(Protocol):
         ...
 
 
+class Healths(Protocol):
+    """Knows, for all processes, how systems were lately."""
+
+    def of(self, system: str) -> Health: ...
+
+    def failed(self, system: str, reason: str) -> Health:
+        """Note a failure; gives what follows from it."""
+        ...
+
+    def worked(self, system: str) -> None:
+        """Note that the system works."""
+        ...
+
+    def try_it(self, system: str) -> bool:
+        """Whether we are the one to try a system that was left alone."""
+        ...
+
+
 @dataclass(frozen=True)
 class Context:
     """What a connector is built from: `build(context)` in each connector's package."""
@@ -241,6 +260,8 @@ class Context:
     """Where tokens of OAuth 2 are kept for all workers; None: in this process alone."""
     rates: Rates | None = None
     """Who counts requests for all workers; None: each process counts its own."""
+    healths: Healths | None = None
+    """Who knows when a system is to be left alone; None: it is asked whatever happens."""
 
 
 @dataclass(frozen=True, slots=True)

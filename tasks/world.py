@@ -26,6 +26,7 @@ from connectors.protocol import Target as TargetConnector
 from staging import golden
 from staging.engine import Connection, Engine, transaction
 from staging.engine import engine as app_engine
+from staging.health import Healths
 from staging.rates import Rates
 from staging.reference_checks import reference_checks
 from staging.tokens import Tokens
@@ -132,6 +133,7 @@ class World:
             timezone=declared.timezone or self.landscape.timezone,
             tokens=Tokens(self.engine, system, by=authorised_by),
             rates=Rates(self.engine),
+            healths=Healths(self.engine),
         )
 
     def source(self, system: str) -> Source:

@@ -42,6 +42,7 @@ class Asana:
             auth=auth_of(context, transport=transport),
             limits=self.limits,
             rates=context.rates,
+            healths=context.healths,
             transport=transport,
         )
         gid, team = settings.get("workspace"), settings.get("team")

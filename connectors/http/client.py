@@ -17,11 +17,13 @@ from connectors.auth import Auth, NoAuth
 from connectors.http import outcome, wire
 from connectors.http.allow import Network, base_url, origin
 from connectors.http.body import BodyRefused, read_body
+from connectors.http.guard import Guard
 from connectors.http.outcome import Effect
 from connectors.http.rate import gate_of
 from connectors.protocol import (
     AuthFailed,
     ConnectorError,
+    Healths,
     Limits,
     Misdeclared,
     RateLimited,
@@ -82,7 +84,7 @@ class HttpClient:
 
     Paths are relative to the base URL; an absolute URL (a next-page link) must share the base URL's origin.
     exhausted: headers that count what is left of a limit → seconds to wait when one says 0. rates: who counts requests
-    for all processes; without it each counts its own.
+    for all processes; without it each counts its own. healths: who knows when to leave the system alone.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class HttpClient:
         max_bytes: int = MAX_BYTES,
         exhausted: Mapping[str, float] | None = None,
         rates: Rates | None = None,
+        healths: Healths | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.system = system
@@ -108,6 +111,7 @@ class HttpClient:
         self._joined = lru_cache(maxsize=256)(self._join)
         self._auth = auth or NoAuth()
         self._gate = gate_of(rates, system, self.limits.windows)
+        self._guard = Guard(system, healths)
         self._slots = threading.BoundedSemaphore(self.limits.concurrency)
         encoding = "identity" if network == "loopback" else "gzip, deflate"
         self._headers = {"accept": "application/json", "accept-encoding": encoding, "user-agent": "Concord"}
@@ -160,8 +164,20 @@ class HttpClient:
         if json is not None:
             extra.setdefault("content-type", "application/json")
         seconds = deadline_seconds or self._deadline_seconds
-        credentials = self._auth.credentials()
         request = _Request(method, url, extra, body, effect, where, seconds)
+        self._guard.admit(where)
+        try:
+            answer = self._answered(request, accept)
+        except ConnectorError as error:
+            self._guard.went(error)
+            raise
+        self._guard.went(None)
+        return answer
+
+    def _answered(self, request: _Request, accept: frozenset[int]) -> Answer:
+        """The answer to a request; once more with newer credentials if these were refused. Raises for the others."""
+        effect, where = request.effect, request.where
+        credentials = self._auth.credentials()
         answer = self._follow(request, credentials)
         self._heed(answer)
         if answer.status == 401 and 401 not in accept and (fresh := self._auth.renewed(credentials)) is not None:

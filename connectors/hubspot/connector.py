@@ -44,6 +44,7 @@ class HubSpot:
             auth=auth_of(context, transport=transport),
             limits=self.limits,
             rates=context.rates,
+            healths=context.healths,
             transport=transport,
         )
         searches = gate_of(

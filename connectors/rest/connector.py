@@ -49,6 +49,7 @@ class RestConnector:
             auth=_auth(manifest.auth, context, transport),
             limits=self.limits,
             rates=context.rates,
+            healths=context.healths,
             headers=manifest.headers,
             deadline_seconds=manifest.timeout_seconds,
             transport=transport,

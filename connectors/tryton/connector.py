@@ -52,6 +52,7 @@ class Tryton:
             auth=Bearer(settings.get("key", "")),
             limits=self.limits,
             rates=context.rates,
+            healths=context.healths,
             deadline_seconds=float(settings.get("deadline_seconds", 60)),
         )
         self._api = Api(self._client)

@@ -48,6 +48,7 @@ class Xero:
             auth=auth_of(context, transport=transport),
             limits=self.limits,
             rates=context.rates,
+            healths=context.healths,
             headers={"xero-tenant-id": str(tenant)} if tenant else {},
             exhausted=_EXHAUSTED,
             transport=transport,

@@ -62,9 +62,11 @@ breaker = Table(
     metadata,
     words("system", primary_key=True),
     words("state", required=True),
-    Column("failures", Integer, nullable=False, server_default=text("0")),
-    at("open_until"),
+    Column("failures", Integer, nullable=False),
+    Column("opened", Integer, nullable=False),
+    at("until"),
     words("reason"),
+    at("changed_at", now=True),
     one_of("state", "closed", "open", "half_open"),
     schema="ops",
 )

@@ -193,9 +193,11 @@ CREATE INDEX ix_batch_entity_system_stream_started_at ON ops.batch (entity, syst
 CREATE TABLE ops.breaker (
 	system TEXT NOT NULL,
 	state TEXT NOT NULL,
-	failures INTEGER DEFAULT 0 NOT NULL,
-	open_until TIMESTAMP WITH TIME ZONE,
+	failures INTEGER NOT NULL,
+	opened INTEGER NOT NULL,
+	until TIMESTAMP WITH TIME ZONE,
 	reason TEXT,
+	changed_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
 	CONSTRAINT pk_breaker PRIMARY KEY (system),
 	CONSTRAINT ck_breaker_state_is_known CHECK (state in ('closed', 'open', 'half_open'))
 );
