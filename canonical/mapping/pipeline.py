@@ -36,6 +36,9 @@ def compile_rule(text: str, context: Context) -> tuple[Step, ...]:
         rule = RULES.get(name)
         if rule is None:
             raise BadRule("a known rule", repr(name), close(name, RULES))
+        if args.raw and f"{name} {args.raw}" == rule.signature:
+            # As the drop-down of a workbook gives it: nobody has said yet what is meant.
+            raise BadRule(f"{name} with words of your own", f"{args.raw!r} as the list of rules has it")
         if several and not steps and not rule.takes_several:
             steps.append(RULES["join"].compile(Args("", ()), context))
         if not steps and not context.sources and name != "const":

@@ -277,3 +277,14 @@ def test_every_rule_says_what_it_does() -> None:
         assert rule.doc.endswith(".")
         assert rule.signature.startswith(name)
         assert rule.inverse is None or rule.inverse in RULES
+
+
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.signature != name])
+@pytest.mark.parametrize("inbound", [True, False], ids=["inbound", "outbound"])
+def test_a_rule_taken_from_the_list_and_not_filled_in_is_refused(name: str, inbound: bool, apply: Any) -> None:
+    with pytest.raises(BadRule):
+        apply(RULES[name].signature, ["x"], inbound=inbound)
+
+
+def test_the_list_s_own_words_can_be_meant_in_quotes(apply: Any) -> None:
+    assert apply('const "VALUE"', ["x"])[0] == ["VALUE"]
