@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+from prefect.runtime import flow_run
+
 from staging import migrate
 from staging.errors import DatabaseTrouble
 from staging.model_changes import model_applied
 from tasks.landscape import folder_of
 from tasks.steps import At, opened
+from tasks.watch import START_GRACE
 from tasks.world import World
 
 
@@ -22,6 +27,12 @@ def ready_world() -> World:
         if not model_applied(conn, world.landscape.model):
             raise ModelNotApplied(f"the model of {world.landscape.name} is not applied: concord model apply")
     return world
+
+
+def overdue_since() -> datetime | None:
+    """When this run was due, if it begins long after because nobody was there to start it; else None."""
+    due: datetime | None = flow_run.scheduled_start_time
+    return due if due is not None and datetime.now(UTC) - due > START_GRACE else None
 
 
 def place_of(world: World, sync_id: int | None = None, docs_dir: str | None = None) -> At:

@@ -15,7 +15,7 @@ from prefect.utilities.urls import url_for
 from pydantic import NonNegativeInt
 
 from flows import hooks
-from flows.ready import place_of, ready_world
+from flows.ready import overdue_since, place_of, ready_world
 from staging import rhythm
 from staging.home import concord_home
 from tasks import incidents, report
@@ -60,6 +60,8 @@ def sync(
     syncs.chosen(world, integration)
     if plan_only:
         return _plan(world, integration, mode)
+    if _is_covered(world, integration, mode):
+        return Completed(name="Skipped", message="nobody started it in time, and a later sync has covered it")
     try:
         summary = _sync(world, integration, mode, sample or None)
     except SyncBusy as busy:
@@ -79,6 +81,15 @@ def _sync(world: World, name: str, mode: Mode, sample: int | None) -> Summary:
     sync_id = syncs.begin(world, name, mode, flow_run_id=flow_run.id, started_by=_started_by())
     steps = PrefectSteps(place_of(world, sync_id, str(concord_home() / "docs")))
     return syncs.sync(world, name, steps, sync_id=sync_id, mode=mode, sample=sample)
+
+
+def _is_covered(world: World, name: str, mode: Mode) -> bool:
+    """Whether this is one of many runs that piled up while nobody worked, and a later one has done it all."""
+    due = overdue_since()
+    if due is None or "auto-scheduled" not in flow_run.tags:
+        return False
+    with world.transaction() as conn:
+        return rhythm.is_covered(conn, name, mode, due)
 
 
 def _started_by() -> str:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from prefect import flow, get_client, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
-from prefect.runtime import flow_run
 from prefect.states import Completed, Crashed
 
 from flows import hooks
-from flows.ready import ready_world
+from flows.ready import overdue_since, ready_world
 from tasks import report
-from tasks.watch import START_GRACE
 from tasks.watch import watch as look
 
 
@@ -29,19 +26,13 @@ from tasks.watch import watch as look
 def watch() -> State[Any]:
     """Look for what should have happened and did not, open or close its incidents, and send waiting alerts."""
     world = ready_world()
-    found = look(world, was_away=_is_late())
+    found = look(world, was_away=overdue_since() is not None)
     for dead in found.abandoned:
         if dead.flow_run_id:
             _close_flow_run(dead.flow_run_id, f"sync {dead.id} is dead: nobody holds its lane")
     report.show_watch(found.causes)
     names = ", ".join(cause.key for cause in found.causes)
     return Completed(message=f"{len(found.causes)} need a person: {names}" if found.causes else "all as it should be")
-
-
-def _is_late() -> bool:
-    """Whether this look itself began long after its time, because nobody was there to start it."""
-    due = flow_run.scheduled_start_time
-    return due is not None and datetime.now(UTC) - due > START_GRACE
 
 
 def _close_flow_run(flow_run_id: str, because: str) -> None:

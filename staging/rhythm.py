@@ -67,6 +67,18 @@ def last_runs(conn: Connection, integrations: Sequence[str]) -> list[LastRuns]:
     return [LastRuns(str(r.integration), r.started_at, r.completed_at) for r in rows]
 
 
+def is_covered(conn: Connection, integration: str, mode: str, due: datetime) -> bool:
+    """Whether a complete sync, begun after a run was due, has done what that run was to do."""
+    found = conn.execute(
+        text(
+            "select exists (select from ops.sync where integration in (:name, 'all') and mode in ('full', :mode)"
+            " and state = 'complete' and started_at >= :due)"
+        ),
+        {"name": integration, "mode": mode, "due": due},
+    )
+    return bool(found.scalar_one())
+
+
 def known_since(conn: Connection, landscape: str) -> datetime | None:
     """When this landscape was first put to work here; None: never."""
     found: datetime | None = conn.execute(

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from connectors.protocol import ConnectorError, Rejected, Transient
-from staging import holds, locks, runs
+from staging import holds, locks, rhythm, runs
 from staging.incidents import Cause
 from tasks import incidents
 from tasks import landscape as reading
@@ -162,6 +162,26 @@ def test_after_a_silence_of_everything_what_did_not_run_meanwhile_is_no_second_c
     assert [title for title in inbox.titles if "did not run" in title] == []
     watch(world)
     assert "customer-details: did not run" in inbox.titles
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "covered"),
+    [
+        pytest.param("contacts", "incremental", True, id="itself"),
+        pytest.param("contacts", "full", False, id="less than was asked"),
+        pytest.param("credit-status", "incremental", False, id="another"),
+    ],
+)
+def test_a_run_that_nobody_started_in_time_is_covered_by_a_later_sync(
+    world: World, name: str, asked: str, covered: bool
+) -> None:
+    due = datetime.now(UTC) - timedelta(hours=1)
+    with world.transaction() as conn:
+        assert not rhythm.is_covered(conn, name, asked, due)
+        sync_id = runs.begin_sync(conn, "contacts", "incremental", declaration="x", started_by="a test")
+        runs.end_sync(conn, sync_id, "complete", summary={})
+        assert rhythm.is_covered(conn, name, asked, due) is covered
+        assert not rhythm.is_covered(conn, name, asked, datetime.now(UTC) + timedelta(minutes=1))
 
 
 def test_what_somebody_else_told_is_put_on_record_and_only_its_end_is_told(world: World, inbox: Inbox) -> None:
