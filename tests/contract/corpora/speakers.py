@@ -93,6 +93,14 @@ class Xero(Speaker):
         return b'{"pagination": %s, "Contacts": [%s]}' % (paging, b", ".join(records))
 
 
+class Asana(Speaker):
+    def record(self, key: bytes, *members: tuple[bytes, bytes]) -> bytes:
+        return super().record(key, *members).replace(b'"id": ', b'"gid": ', 1)
+
+    def page(self, records: Sequence[bytes]) -> bytes:
+        return b'{"data": [' + b", ".join(records) + b'], "next_page": null}'
+
+
 class Tryton(Speaker):
     """Ids are numbers, and a page is what lies behind the last id of the page before."""
 
@@ -146,7 +154,9 @@ def speakers() -> dict[str, Speaker]:
         "xero", _shipped("xero", "contacts"), {"token": _token(), "tenant_id": TENANT, "requests_per_minute": 100_000}
     )
     tryton = Tryton("tryton", Stream("parties"), {"database": "erp", "key": _token()}, False, False)
-    return {one.kind: one for one in (_declared(), hubspot, xero, tryton)}
+    tasks = {"token": _token(), "workspace": "1", "requests_per_minute": 100_000}
+    asana = Asana("asana", _shipped("asana", "users"), tasks)
+    return {one.kind: one for one in (asana, _declared(), hubspot, xero, tryton)}
 
 
 @contextmanager
