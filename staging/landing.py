@@ -1,7 +1,7 @@
 """Landing: every record version as it was read, what is new about it, and how far each stream was read.
 
 land_page      compares a page with what is landed and stores only what differs
-finish / fail  close a reading; `finish` of a complete sweep gives the ids it did not see
+finish / fail  close a reading
 work           what is landed and not yet staged: the next steps take it, whichever run landed it (DESIGN 9.1)
 """
 
@@ -16,11 +16,10 @@ import polars as pl
 from sqlalchemy import Connection, text
 
 from staging.frames import ident, learn, literal, read_frame, temporary, write_frame
-from staging.tables import raw_record, record, sweep_seen
+from staging.tables import raw_record, record
 
 _RAW = ident("landing", raw_record.name)
 _RECORD = ident("landing", record.name)
-_SEEN = ident("landing", sweep_seen.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +41,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What landing a page gave. `alike` are the positions of records refused because of their ids' case."""
+    """What landing a page gave. `alike` are the positions of records refused because of their ids' case, `spelled` the
+    known ids that they equal but for it."""
 
     counts: Counts
     alike: list[int]
+    spelled: list[str]
 
 
 def begin(conn: Connection, *, sync_id: int | None, system: str, stream: str, mode: str, cursor: object) -> int:
@@ -81,9 +82,7 @@ def land_page(
     deleted: Sequence[bool],
     parents: Sequence[str] | None,
     refused: int,
-    is_sweep: bool,
     pages: int = 1,
-    seen: Sequence[str] = (),
     case_sensitive: bool = False,
     held: int | None = None,
 ) -> Landed:
@@ -91,9 +90,8 @@ def land_page(
 
     A record that came twice: the same bytes are `repeated`; different bytes, the one with the later change mark (and,
     without marks, the later in the page) is kept and the other counted `repeated`. An unknown id that a known one
-    equals but for its case is not landed, unless ids are `case_sensitive`. `seen` are ids that the sweep met without
-    landing them: what could not be read is not gone (RELIABILITY P13). `held`: about how many records of the stream are
-    landed already, where the caller knows."""
+    equals but for its case is not landed, unless ids are `case_sensitive`. `held`: about how many records of the stream
+    are landed already, where the caller knows."""
     size = sum(map(len, payloads))
     incoming = pl.DataFrame(
         {
@@ -130,9 +128,6 @@ def land_page(
     differs = compared.filter(pl.col("verdict") != "unchanged")
     if differs.height:
         _store(conn, run, system, stream, differs, payloads)
-    if is_sweep:
-        met = pl.Series("source_id", [*compared["source_id"], *seen, *others.values()], dtype=pl.String).unique()
-        write_frame(conn, _SEEN, met.to_frame().select(pl.lit(run, pl.Int64).alias("extract_run_id"), "source_id"))
     tally = dict(compared.group_by("verdict").len().iter_rows())
     counts = Counts(
         received=len(ids) + refused,
@@ -145,7 +140,7 @@ def land_page(
         bytes=size,
     )
     _add(conn, run, counts, pages)
-    return Landed(counts, alike)
+    return Landed(counts, alike, sorted(set(others.values())))
 
 
 def _other_spellings(conn: Connection, system: str, stream: str, new: Sequence[str]) -> dict[str, str]:
@@ -255,17 +250,15 @@ def store_cursor(conn: Connection, run: int, system: str, stream: str, value: Ma
     )
 
 
-def absent(conn: Connection, run: int, system: str, stream: str) -> list[str]:
-    """Live records that the complete sweep `run` did not see, in id order. They are candidates, not tombstones."""
-    found = conn.execute(
-        text(
-            "select r.source_id from landing.record r where r.system = :system and r.stream = :stream and not r.deleted"
-            " and not exists (select from landing.sweep_seen s where s.extract_run_id = :run"
-            " and s.source_id = r.source_id) order by r.source_id"
-        ),
-        {"system": system, "stream": stream, "run": run},
+def live_ids(conn: Connection, system: str, stream: str) -> pl.Series:
+    """The ids of the stream's live records."""
+    found = read_frame(
+        conn,
+        "select source_id, deleted from landing.record"
+        f" where system = {literal(system)} and stream = {literal(stream)} and not deleted",
+        {"source_id": pl.String, "deleted": pl.Boolean},
     )
-    return list(found.scalars())
+    return found["source_id"]
 
 
 def live_count(conn: Connection, system: str, stream: str) -> int:
@@ -324,7 +317,6 @@ def finish(conn: Connection, run: int, *, is_complete: bool) -> None:
             ),
             {"run": run},
         )
-    conn.execute(text("delete from landing.sweep_seen where extract_run_id = :run"), {"run": run})
 
 
 def fail(conn: Connection, run: int, error: str) -> None:
@@ -336,16 +328,14 @@ def fail(conn: Connection, run: int, error: str) -> None:
         ),
         {"run": run, "error": error[:2000]},
     )
-    conn.execute(text("delete from landing.sweep_seen where extract_run_id = :run"), {"run": run})
 
 
 def abandon_running(conn: Connection, system: str, stream: str) -> None:
     """Marks readings that a dead process left running. Only for the holder of the stream's lock."""
     conn.execute(
         text(
-            "with dead as (update landing.extract_run set state = 'abandoned', ended_at = now()"
-            " where system = :system and stream = :stream and state = 'running' returning id)"
-            " delete from landing.sweep_seen using dead where extract_run_id = dead.id"
+            "update landing.extract_run set state = 'abandoned', ended_at = now()"
+            " where system = :system and stream = :stream and state = 'running'"
         ),
         {"system": system, "stream": stream},
     )

@@ -77,8 +77,8 @@ def extract(
             reading = _Reading(world, system, declared, run, before, is_sweep=actual == "full", sample=sample)
             counts, is_complete = reading.land_all(source.read(stream, since), progress)
             held = None
-            if actual == "full" and is_complete:
-                counts, held = _tombstones(world, source, system, stream, run, counts, before)
+            if reading.seen and is_complete:
+                counts, held = _tombstones(world, source, system, stream, run, counts, before, reading.seen)
             with world.transaction() as conn:
                 landing.finish(conn, run, is_complete=is_complete)
         except Exception as error:
@@ -86,6 +86,30 @@ def extract(
                 landing.fail(conn, run, f"{type(error).__name__}: {error}")
             raise
     return Extracted(system, stream, run, actual, counts, is_complete, held)
+
+
+class Seen:
+    """Which ids a sweep has met, eight bytes each. Two ids of one hash make a missing record look as if it was met:
+    it is found by the next sweep; none is ever taken for gone that was met."""
+
+    def __init__(self) -> None:
+        self._hashes: list[pl.Series] = []
+        self._is_plain = True
+
+    def add(self, landed: Sequence[str], beside: Sequence[str], *, is_plain: bool) -> None:
+        """Ids that were landed, and ids that were met without: what could not be read is not gone (RELIABILITY P13).
+        `is_plain`: every one of `landed` is a live record now."""
+        self._hashes.append(pl.Series([*landed, *beside], dtype=pl.String).hash())
+        self._is_plain = self._is_plain and is_plain and not beside
+
+    def is_all(self, live: int) -> bool:
+        """Whether the `live` records of the stream were all met, as far as their number tells it."""
+        return self._is_plain and pl.concat([pl.Series(dtype=pl.UInt64), *self._hashes]).n_unique() == live
+
+    def absent_from(self, ids: pl.Series) -> list[str]:
+        """Those of the ids that were not met, sorted. They are candidates, not tombstones."""
+        met = pl.concat([pl.Series(dtype=pl.UInt64), *self._hashes])
+        return ids.filter(~ids.hash().is_in(met.implode())).sort().to_list()
 
 
 class _Reading:
@@ -98,6 +122,7 @@ class _Reading:
         self.before, self.is_sweep, self.sample = before, is_sweep, sample
         self.counts = landing.Counts()
         self.unread: set[str] = set()
+        self.seen = Seen() if is_sweep else None
 
     def land_all(self, pages: Iterator[Page], progress: Progress | None) -> tuple[landing.Counts, bool]:
         group: list[Page] = []
@@ -138,12 +163,13 @@ class _Reading:
                 deleted=readable.deleted,
                 parents=readable.parents,
                 refused=len(refused),
-                is_sweep=self.is_sweep,
                 pages=len(group),
-                seen=[r.id for r in refused if r.id is not None],
                 case_sensitive=exact,
                 held=self.before + self.counts.new,
             )
+            if self.seen is not None:
+                beside = [*landed.spelled, *(r.id for r in refused if r.id is not None)]
+                self.seen.add(readable.ids, beside, is_plain=not (landed.alike or any(readable.deleted)))
             refused += [_refusal(readable, row, twins.ONLY_CASE) for row in landed.alike]
             if again := self.unread.intersection(readable.ids).difference(r.id for r in refused):
                 because = f"read in extract run {self.run}"
@@ -288,11 +314,20 @@ def _as_text(raw: bytes) -> str:
 
 
 def _tombstones(
-    world: World, source: Source, system: str, stream: str, run: int, counts: landing.Counts, before: int
+    world: World,
+    source: Source,
+    system: str,
+    stream: str,
+    run: int,
+    counts: landing.Counts,
+    before: int,
+    seen: Seen,
 ) -> tuple[landing.Counts, str | None]:
     """Records that a complete sweep did not show are gone only if the source says so for each (RELIABILITY P13)."""
     with world.transaction() as conn:
-        missing = landing.absent(conn, run, system, stream)
+        if seen.is_all(landing.live_count(conn, system, stream)):
+            return counts, None
+        missing = seen.absent_from(landing.live_ids(conn, system, stream))
     if not missing:
         return counts, None
     verdict = brake.judge_drop(stream, system, stream, before, before - len(missing), world.brake_of(system, stream))
@@ -318,7 +353,6 @@ def _tombstones(
             deleted=[True] * len(gone),
             parents=None,
             refused=0,
-            is_sweep=False,
             pages=0,
             case_sensitive=True,
         )

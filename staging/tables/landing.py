@@ -91,17 +91,6 @@ record = Table(
     schema="landing",
 )
 
-# The ids a running sweep has seen; a complete sweep's absent ids are found by an anti-join, then this is emptied.
-sweep_seen = Table(
-    "sweep_seen",
-    metadata,
-    Column("extract_run_id", BigInteger, nullable=False),
-    words("source_id", required=True),
-    Index(None, "extract_run_id", "source_id"),
-    schema="landing",
-    prefixes=["UNLOGGED"],
-)
-
 inbox = Table(
     "inbox",
     metadata,

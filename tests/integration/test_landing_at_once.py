@@ -33,7 +33,6 @@ def test_streams_landed_at_once_draw_numbers_of_their_own(database: object) -> N
                     deleted=[False] * len(ids),
                     parents=None,
                     refused=0,
-                    is_sweep=False,
                 )
                 landed += done.counts.new
         return landed

@@ -196,7 +196,6 @@ def _land(conn: Connection, stream: str, ids: list[str], parents: list[str] | No
         deleted=[gone] * len(ids),
         parents=parents,
         refused=0,
-        is_sweep=False,
     )
     if parents is not None or gone:
         landing.dirty_parents(conn, "s", stream, "orders", "d")
