@@ -42,6 +42,14 @@ def SYSTEMS(landscape: Landscape) -> tuple[str, ...]:
     return tuple(landscape.systems)
 
 
+def SYSTEMS_AND_INTEGRATIONS(landscape: Landscape) -> tuple[str, ...]:
+    """Every system that a connector serves, and every integration; both by kind where they share a name."""
+    both = set(landscape.active_systems) & set(landscape.integrations)
+    systems = (f"system:{name}" if name in both else name for name in landscape.active_systems)
+    integrations = (f"integration:{name}" if name in both else name for name in landscape.integrations)
+    return (*systems, *integrations)
+
+
 def ROLES(landscape: Landscape) -> tuple[str, ...]:
     """Every role that `people:` declares."""
     return tuple(landscape.people)
@@ -85,5 +93,12 @@ FORMS: tuple[Form, ...] = (
         cron=WATCH,
     ),
     Form("flows.incident.incident"),
+    Form("flows.plan.plan", parameters={"integration": ALL}, choices={"integration": INTEGRATIONS_OR_ALL, "by": ROLES}),
+    Form("flows.apply.apply", choices={"by": ROLES}),
+    Form("flows.golive.golive", choices={"integration": INTEGRATIONS, "system": SYSTEMS, "by": ROLES}),
+    Form("flows.pause.pause", choices={"what": SYSTEMS_AND_INTEGRATIONS, "by": ROLES}),
+    Form("flows.resume.resume", choices={"what": SYSTEMS_AND_INTEGRATIONS, "by": ROLES}),
+    Form("flows.undo.undo", choices={"by": ROLES}),
+    Form("flows.decide.decide", choices={"by": ROLES}),
 )
 """In the order in which they are registered."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -125,8 +124,7 @@ def _decide(
         listing.require_open("hold", entry)
         if not writes:
             raise Stop(0, f"nothing to do: no write waits behind hold {entry_id} any more")
-        if is_approved and entry["requested_by"] == by:
-            raise Stop(REFUSED, f"{by} asked for these writes in person: somebody else must approve them")
+        _may(by, entry, is_approved=is_approved)
         prove(world, by)
         verb = "Send" if is_approved else "Drop"
         if not yes and is_interactive():
@@ -144,29 +142,35 @@ def _decide(
             return entry, act(conn, entry_id, by=by, reason=reason)
 
 
+def _may(by: str, entry: Mapping[str, Any], *, is_approved: bool) -> None:
+    """Raises Stop where this person must not approve."""
+    from tasks.decide import may_approve
+    from tasks.sync import TurnedAway
+
+    try:
+        may_approve(by, entry["requested_by"] if is_approved else None)
+    except TurnedAway as no:
+        raise Stop(REFUSED, str(no)) from None
+
+
 def prove(world: World, by: str, *, is_code_needed: bool = False) -> None:
     """Asks for the personal code where the person has declared one (DESIGN 9.14); compared in constant time.
 
     `is_code_needed`: whoever has declared none is refused."""
-    from tasks.landscape import read_secret
+    from tasks import decide
+    from tasks.sync import TurnedAway
 
-    person = world.landscape.people[by]
-    if person.code is None:
-        if is_code_needed:
-            raise Stop(
-                REFUSED,
-                f"{by} has no personal code to prove who it is, and this needs one",
-                f"declare it in landscape.yaml: people: {{{by}: {{code: {{env: …}}}}}}",
-            )
-        return
-    given = os.environ.get(CODE)
-    if given is None:
-        if not is_interactive():
-            raise Stop(REFUSED, f"{by} proves who it is by a personal code, and nobody is there to ask: set {CODE}")
-        given = err().input(f"Personal code of {by}: ", password=True)
-    expected = read_secret(person.code, f"people.{by}.code")
-    if not hmac.compare_digest(given.encode(), expected.encode()):
-        raise Stop(REFUSED, f"this is not the personal code of {by}; nothing was done")
+    given = None
+    if decide.needs_code(world, by):
+        given = os.environ.get(CODE)
+        if given is None:
+            if not is_interactive():
+                raise Stop(REFUSED, f"{by} proves who it is by a personal code, and nobody is there to ask: set {CODE}")
+            given = err().input(f"Personal code of {by}: ", password=True)
+    try:
+        decide.prove(world, by, given, is_code_needed=is_code_needed)
+    except TurnedAway as no:
+        raise Stop(REFUSED, str(no)) from None
 
 
 def _print_writes(writes: Sequence[Mapping[str, Any]]) -> None:

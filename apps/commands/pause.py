@@ -9,7 +9,7 @@ import typer
 
 from apps import listing, session
 from apps.commands.plan import OptionalBy
-from apps.exits import Stop, unknown
+from apps.exits import REFUSED, Stop, unknown
 from apps.options import Json, later
 from apps.screen import count, emit, show, then, when
 
@@ -88,13 +88,13 @@ def resume(
 
 
 def key_of(landscape: Landscape, what: str) -> str:
-    """What is to be paused, as the pause names it. An integration and a system may share a name: both forms
-    `integration:NAME` and `system:NAME` are understood. Raises Stop."""
-    kind, _, name = what.rpartition(":")
-    if kind in ("", "integration") and name in landscape.integrations:
-        if kind == "" and name in landscape.systems:
-            raise Stop(2, f"{name} is a system and an integration: say system:{name} or integration:{name}")
-        return f"integration:{name}"
-    if kind in ("", "system") and name in landscape.active_systems:
-        return f"system:{name}"
-    raise unknown("system or integration", what, [*landscape.active_systems, *landscape.integrations])
+    """What is to be paused, as the pause names it. Raises Stop."""
+    from tasks.switch import pause_key
+    from tasks.sync import TurnedAway
+
+    if what.rpartition(":")[2] not in {*landscape.active_systems, *landscape.integrations}:
+        raise unknown("system or integration", what, [*landscape.active_systems, *landscape.integrations])
+    try:
+        return pause_key(landscape, what)
+    except TurnedAway as no:
+        raise Stop(REFUSED, str(no)) from None
