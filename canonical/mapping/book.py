@@ -16,7 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from openpyxl import load_workbook
+from openpyxl.cell.text import Text
 from openpyxl.utils import get_column_letter
+from openpyxl.xml.constants import SHEET_MAIN_NS
+from openpyxl.xml.functions import iterparse
 
 from canonical.mapping.sheet_text import Cells, trimmed
 from canonical.packages import package_trouble
@@ -30,8 +33,9 @@ MAX_UNPACKED: Final = 64_000_000
 MAX_ROWS: Final = 20_000
 MAX_COLUMNS: Final = 40
 _MERGED = re.compile(rb'<(?:\w+:)?mergeCell [^>]*ref="([A-Z]+\d+:[A-Z]+\d+)"')
-_ESCAPED = re.compile("_x005F(_x[0-9A-Fa-f]{4}_)")
-_LIKE_ESCAPED = re.compile("_x[0-9A-Fa-f]{4}_")
+_ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
+_LIKE_ESCAPED = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
+_STRINGS = "xl/sharedstrings.xml"
 _WANTED = "text (format the column as text and type it again)"
 
 
@@ -62,12 +66,17 @@ class Book:
 
 def escaped(text: str) -> str:
     """Text as OOXML stores it: what looks like its own escape of a character is escaped (ECMA-376-1, 22.9.2.19)."""
-    return _LIKE_ESCAPED.sub(lambda found: f"_x005F{found[0]}", text)
+    return _LIKE_ESCAPED.sub("_x005F_", text)
 
 
 def unescaped(text: str) -> str:
-    """The way back. (openpyxl does it for shared strings, and not for inline ones.)"""
-    return _ESCAPED.sub(r"\1", text)
+    """The way back; Excel writes the characters like this that XML cannot hold. Halves of pairs stay as they stand."""
+
+    def character(found: re.Match[str]) -> str:
+        made = chr(int(found[1], 16))
+        return found[0] if "\ud800" <= made <= "\udfff" else made
+
+    return _ESCAPED.sub(character, text)
 
 
 def read_book(file: str, data: bytes) -> tuple[Book, list[Problem]]:
@@ -81,10 +90,14 @@ def read_book(file: str, data: bytes) -> tuple[Book, list[Problem]]:
         with zipfile.ZipFile(io.BytesIO(data)) as package:
             book = load_workbook(io.BytesIO(data), read_only=True, keep_links=False)
             try:
+                sheets: list[Any] = list(book.worksheets)
+                strings = _strings(package)
+                for sheet in sheets:
+                    sheet._shared_strings = strings
                 known = _known(book)
                 # A sheet that somebody has hidden is still a sheet: what was typed there is not passed over.
-                titles = {s.title for s in book.worksheets if s.sheet_state == "visible"} | set(known)
-                wanted = [s for s in book.worksheets if is_sheet(s.title) and s.title in titles]
+                titles = {s.title for s in sheets if s.sheet_state == "visible"} | set(known)
+                wanted = [s for s in sheets if is_sheet(s.title) and s.title in titles]
                 found = []
                 for sheet in wanted:
                     problems += _merged(file, sheet, package)
@@ -103,6 +116,21 @@ def read_book(file: str, data: bytes) -> tuple[Book, list[Problem]]:
 def is_sheet(title: str) -> bool:
     """Whether a worksheet of this name is a mapping sheet, rather than something to read."""
     return title != INDEX and not title.startswith("(")
+
+
+def _strings(package: zipfile.ZipFile) -> list[str]:
+    """The workbook's table of strings as it stands: openpyxl's own reading takes parts of escapes out of it."""
+    name = next((name for name in package.namelist() if name.lower() == _STRINGS), None)
+    if name is None:
+        return []
+    found: list[str] = []
+    with package.open(name) as source:
+        for _, node in iterparse(source):
+            if node.tag == f"{{{SHEET_MAIN_NS}}}si":
+                text: Any = Text.from_tree(node)
+                found.append(text.content)
+                node.clear()
+    return found
 
 
 def _known(book: Any) -> dict[str, Known]:

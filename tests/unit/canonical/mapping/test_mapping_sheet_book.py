@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import zipfile
 
 import pytest
 from hypothesis import given, settings
@@ -132,3 +134,45 @@ def test_half_is_many(kept: int, is_many: bool) -> None:
     rows = [_row(f"contacts.f{n}", f"customer.f{n}") for n in range(9)]
     found = compare(rows, rows[:kept])
     assert bool(found.many) == is_many
+
+
+def _as_excel_saves(book: bytes) -> bytes:
+    """The same workbook with its texts in one table of strings, as Excel and LibreOffice write them."""
+    texts: list[str] = []
+
+    def shared(found: re.Match[str]) -> str:
+        texts.append(found[3])
+        return f'<c{found[1]} t="s"{found[2]}><v>{len(texts) - 1}</v></c>'
+
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(book)) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
+        parts = {name: old.read(name) for name in old.namelist()}
+        for name in [name for name in parts if name.startswith("xl/worksheets/sheet")]:
+            inline = r'<c([^>]*) t="inlineStr"([^>]*)><is><t[^>]*>([^<]*)</t></is></c>'
+            parts[name] = re.sub(inline, shared, parts[name].decode()).encode()
+        items = "".join(f'<si><t xml:space="preserve">{text}</t></si>' for text in texts)
+        space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+        parts["xl/sharedStrings.xml"] = f'<sst xmlns="{space}">{items}</sst>'.encode()
+        kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
+        override = f'<Override PartName="/xl/sharedStrings.xml" ContentType="{kind}"/></Types>'.encode()
+        parts["[Content_Types].xml"] = parts["[Content_Types].xml"].replace(b"</Types>", override)
+        for name, content in parts.items():
+            new.writestr(name, content)
+    assert texts
+    return made.getvalue()
+
+
+@settings(max_examples=10, deadline=None)
+@given(_sheets())
+def test_a_workbook_that_excel_has_saved_loses_nothing_either(data: bytes) -> None:
+    text, _ = read_text("mappings/m.csv", data)
+    book = _as_excel_saves(make_book([Sheet(text, data, ("a.b",))], [], ("crm",), {}))
+    (incoming,) = take_in("m.xlsx", book, {"mappings/m.csv": data})
+    assert incoming.data == data
+
+
+@pytest.mark.parametrize("note", ["_x0041_", "a_x005F_b", "<&>", "=1+1", "two  blanks", "é ü 東"])
+def test_texts_in_a_table_of_strings(note: str) -> None:
+    data = f"{HEADER}\ncrm,a.b,ignore,-,,{note}\n".encode()
+    book = _as_excel_saves(make_book([Sheet(read_text("mappings/m.csv", data)[0], data, ())], [], ("crm",), {}))
+    assert take_in("m.xlsx", book, {})[0].data == data
