@@ -29,6 +29,11 @@ def shown(text: str) -> str:
     return _UNSEEN.sub(_written, text)
 
 
+def shown_page(text: str) -> str:
+    """The same for a whole document, whose own line breaks and tabs are its layout."""
+    return _UNSEEN.sub(lambda found: found[0] if found[0] in "\n\r\t" else _written(found), text)
+
+
 def _written(found: re.Match[str]) -> str:
     char = found[0]
     point = ord(char)

@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import make_url
 
+from canonical.shown import shown_page
 from expectations.errors import GateError
 
 if TYPE_CHECKING:
@@ -80,7 +81,10 @@ def build_page(gx: EphemeralDataContext, result: ExpectationSuiteValidationResul
     store.set(key, result)
     gx.build_data_docs(site_names=[SITE], resource_identifiers=[key])
     (site,) = gx.get_docs_sites_urls(resource_identifier=key, site_name=SITE)
-    return Path(unquote(urlsplit(str(site["site_url"])).path))
+    page = Path(unquote(urlsplit(str(site["site_url"])).path))
+    # GX escapes markup; what turns the direction of text around, or cannot be seen, goes through a browser as it is
+    page.write_text(shown_page(page.read_text(encoding="utf-8")), encoding="utf-8")
+    return page
 
 
 def path_safe(name: str) -> str:
