@@ -161,7 +161,10 @@ def _collect(value: Any, path: str, found: set[str]) -> None:
 def _print_report(found: Sequence[dict[str, Any]]) -> None:
     seen = [s for s in found if s["records_seen"]]
     table(
-        ("system/stream", "#records looked at", "#mapped", "#ignored by name", "#unmapped", "#never seen", "#undone"),
+        (
+            "system/stream", "#records looked at", "#mapped", "#ignored by name", "#unmapped", "#never seen",
+            "#invertible",
+        ),
         [
             (
                 f"{s['system']}/{s['stream']}", s["records_seen"], len(s["mapped"]), len(s["ignored"]),

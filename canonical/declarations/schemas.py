@@ -70,6 +70,8 @@ def _landscape(connectors: Mapping[str, ConnectorDefaults]) -> Schema:
     whole = made["none"]
     (pattern,) = whole["properties"]["systems"]["patternProperties"]
     systems = {name: _system(schema, pattern) for name, schema in made.items()}
+    for name, defaults in connectors.items():
+        _explain(systems[name]["properties"], defaults)
     of_manifest = systems.pop(ANY_NAME)
     # A system of a manifest of one's own has the settings that the manifest asks for.
     of_manifest.pop("additionalProperties", None)
@@ -90,6 +92,16 @@ def _landscape(connectors: Mapping[str, ConnectorDefaults]) -> Schema:
 def _system(whole: Schema, pattern: str) -> Schema:
     found: Schema = whole["properties"]["systems"]["patternProperties"][pattern]
     return found
+
+
+def _explain(properties: Schema, defaults: ConnectorDefaults) -> None:
+    """What a connector says of its settings, for whoever points at one."""
+    for name, setting in defaults.settings_schema.items():
+        if setting.get("means") and name in properties:
+            made = properties[name]
+            # Beside a $ref nothing counts in draft 7.
+            whole = {"allOf": [made]} if "$ref" in made else made
+            properties[name] = {"description": str(setting["means"]), **whole}
 
 
 def _says(connector: str) -> Schema:
