@@ -22,8 +22,8 @@ from connectors.protocol import Misdeclared, Secret
 DEFAULT_FOLDER = Path("deployments/demo")
 MAX_FILES = 2_000
 _READ = (".yaml", ".yml", ".csv")
-_BOOKS = "mappings/"
-"""Where a workbook would be taken for a sheet: what lies there is read, so that it can be refused."""
+_SHEETS = "mappings/"
+"""Where a workbook would be taken for a sheet: one that lies there is named, so that it can be refused."""
 BLOCK_SECONDS = 30.0
 """How long a Prefect block's value is used before the block is loaded again: loading is a request of its own. After a
 refusal it is loaded at once."""
@@ -56,7 +56,9 @@ def declared_files(folder: Path) -> dict[str, bytes]:
     if len(paths) > MAX_FILES:
         raise Refused([Problem(str(folder), None, "the folder", f"at most {MAX_FILES} files", f"{len(paths)}")])
     files = {p.relative_to(folder).as_posix(): p for p in paths}
-    return {name: p.read_bytes() for name, p in files.items() if p.suffix in _READ or name.startswith(_BOOKS)}
+    found = {name: p.read_bytes() for name, p in files.items() if p.suffix in _READ}
+    books = [name for name, p in files.items() if p.suffix == ".xlsx" and name.startswith(_SHEETS)]
+    return {**found, **dict.fromkeys(books, b"")}
 
 
 def resolved(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
