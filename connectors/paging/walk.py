@@ -15,10 +15,13 @@ A = TypeVar("A")
 MAX_PAGES = 100_000
 MAX_SAME_PAGES = 3
 """A page may come twice when records move between pages; the third time the system walks in a circle."""
+MAX_EMPTY_PAGES = 1_000
+"""Filtered lists have empty pages between full ones; so many in a row are no list any more."""
 
 
 class LoopGuard:
-    """Stops a walk that repeats itself: the same next token twice, the same page again and again, too many pages."""
+    """Stops a walk that does not get on: the same next token twice, the same page again and again, page after page
+    without a record, too many pages."""
 
     def __init__(self, where: str, max_pages: int = MAX_PAGES) -> None:
         self._where = where
@@ -26,7 +29,7 @@ class LoopGuard:
         self._tokens: set[str] = set()
         self._last_page: tuple[str, ...] = ()
         self._same = 1
-        self._pages = 0
+        self._pages = self._empty = 0
 
     def page(self, ids: Sequence[str]) -> None:
         """Account for a page of these ids."""
@@ -36,6 +39,9 @@ class LoopGuard:
         page = tuple(ids)
         self._same = self._same + 1 if page and page == self._last_page else 1
         self._last_page = page
+        self._empty = 0 if page else self._empty + 1
+        if self._empty > MAX_EMPTY_PAGES:
+            raise SystemFault(f"{self._empty} pages in a row without a record", where=self._where)
         if self._same >= MAX_SAME_PAGES:
             raise SystemFault(f"the same page came {self._same} times in a row", where=self._where)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from connectors.protocol import SystemFault
 from staging.engine import transaction
 from tests.fixtures.badsource import BadSource, page, record
 from tests.fixtures.bench import Bench
@@ -209,3 +210,49 @@ def test_42_one_number_on_two_names_is_asked(alike: Bench, together: bool) -> No
     again = alike.run(page(first, second))
     assert again[0].counts.unchanged == 2
     assert len(reviews(alike)) == 1
+
+
+# ---- damage is no deletion
+
+DAMAGE = {
+    "11-half-a-character": b'"A\\ud800B"',
+    "13-latin-1": b'"Caf\xe9"',
+    "bad-escape": b'"A\\xB"',
+    "line-break-in-text": b'"A\nB"',
+    "07-nan": b"NaN",
+    "no-value": b"",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_record_is_not_taken_for_gone(bench: Bench, name: str) -> None:
+    """A sweep that cannot read a record has still seen it: the last good version stays, whatever `get` says."""
+    good = [record(id=f"good-{n}") for n in range(3)]
+    bench.run(page(record(id="hurt", name="Whole Ltd"), *good))
+    damaged = record(id="hurt", name=DAMAGE[name], updated_at="2026-03-01T00:00:00Z")
+    extracted, _ = bench.run(page(damaged, *good))
+    assert (extracted.counts.refused, extracted.counts.deleted) == (1, 0)
+    assert (bench.staged()["hurt"]["name"], bench.staged()["hurt"]["deleted"]) == ("Whole Ltd", False)
+    (entry,) = bench.quarantine()
+    assert (entry["source_id"], entry["scope"]) == ("hurt", "unreadable")
+
+    bench.run(page(record(id="hurt", name="Mended Ltd", updated_at="2026-04-01T00:00:00Z"), *good))
+    assert bench.staged()["hurt"]["name"] == "Mended Ltd"
+    assert bench.quarantine() == []
+
+
+# ---- 43: a walk that does not get on
+
+
+def test_43_pages_without_records_and_ever_new_tokens_end_too(bench: Bench) -> None:
+    """Each token is new, each page is empty: the walk is given up after a number of pages, not after years."""
+    bench.source.pages = [page(after=n + 1) for n in range(2_000)]
+    with pytest.raises(SystemFault, match="without a record"):
+        bench.run(*bench.source.pages)
+    assert len(bench.source.requests) < 1_500
+
+
+def test_43_a_few_empty_pages_are_walked_over(bench: Bench) -> None:
+    extracted, _ = bench.run(*(page(after=n + 1) for n in range(20)), page(record(id="late")))
+    assert set(bench.staged()) == {"late"}
+    assert extracted.is_complete
