@@ -448,6 +448,28 @@ def test_thresholds_and_schedules_that_cannot_be_meant(
 
 
 @pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('tolerance: "0"', "tolerance: expected a threshold"),
+        ('tolerance: "max(0, 0%)"', "tolerance: expected a threshold"),
+        ('tolerance: "101%"', "tolerance: expected a threshold"),
+        ("tolerance: -1", "tolerance: expected a threshold"),
+        ('volume: {at_least: "0%"}', "volume.at_least: expected a percentage"),
+        ('volume: {at_least: "101%"}', "volume.at_least: expected a percentage"),
+        ("volume: {at_least: -0.5}", "volume.at_least: expected a percentage"),
+    ],
+    ids=lambda value: f"60-{value}" if "expected" not in value else "",
+)
+def test_expectations_that_stop_everything_or_nothing(
+    line: str, expected: str, shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (shop / "expectations").mkdir()
+    (shop / "expectations" / "customer.yaml").write_text(f"entity: customer\n{line}\n")
+    assert run(["check", "--offline"]) == exits.REFUSED
+    assert f"expectations/customer.yaml:2: {expected}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "text",
     [
         pytest.param(f"{HEADER.replace(',', ';')}\n{NAME.replace(',', ';')};\n", id="62-semicolons"),
