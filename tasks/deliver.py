@@ -12,6 +12,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
+from connectors.http.rate import delivering
 from connectors.protocol import (
     ConnectorError,
     Receipt,
@@ -26,28 +27,43 @@ from tasks.wake import exact, wake
 from tasks.world import World
 
 
-def deliver(world: World, integrations: Sequence[str], *, systems: Sequence[str] | None = None) -> Delivered:
-    """Sends everything that is due for these integrations, until nothing is, or its system cannot take it now."""
+def deliver(
+    world: World,
+    integrations: Sequence[str],
+    *,
+    systems: Sequence[str] | None = None,
+    only: Sequence[int] | None = None,
+) -> Delivered:
+    """Sends everything that is due for these integrations, until nothing is, or its system cannot take it now.
+    `only`: of these writes of the outbox."""
     worker = uuid.uuid4().hex
     done = Delivered()
     names = list(systems) if systems is not None else sorted(world.target_systems(integrations))
-    with locks.lane(world.engine, f"worker:{worker}"):
-        _recover(world, worker, names, done)
+    with locks.lane(world.engine, f"worker:{worker}"), delivering():
+        if only is None:
+            _recover(world, worker, names, done)
         while True:
             able = [n for n in names if n not in done.troubled]
             wake(world, able)
             with world.transaction() as conn:
-                lanes = delivery.due_lanes(conn, able, integrations)
+                lanes = delivery.due_lanes(conn, able, integrations, only)
             if not lanes:
                 return done
             progressed = False
             for lane in lanes:
-                progressed |= _drain(world, lane, integrations, worker, done)
+                progressed |= _drain(world, lane, integrations, worker, done, only)
             if not progressed:
                 return done
 
 
-def _drain(world: World, lane: Lane, integrations: Sequence[str], worker: str, done: Delivered) -> bool:
+def _drain(
+    world: World,
+    lane: Lane,
+    integrations: Sequence[str],
+    worker: str,
+    done: Delivered,
+    only: Sequence[int] | None = None,
+) -> bool:
     """Sends one lane's due writes batch by batch; says whether anything was claimed."""
     system, stream, _, _ = lane
     claimed_any = False
@@ -57,7 +73,9 @@ def _drain(world: World, lane: Lane, integrations: Sequence[str], worker: str, d
             return claimed_any
         size = max(1, target.facts(stream).batch_size)
         with world.transaction() as conn:
-            rows = delivery.claim(conn, lane, integrations, worker=worker, limit=size, lease_seconds=LEASE_SECONDS)
+            rows = delivery.claim(
+                conn, lane, integrations, worker=worker, limit=size, lease_seconds=LEASE_SECONDS, only=only
+            )
         if not rows:
             return claimed_any
         crash_point("deliver.claimed")

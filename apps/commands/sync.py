@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from apps import session
+from apps.commands import one_record
 from apps.exits import BUSY, DATABASE, FAULT, NEEDS_A_PERSON, REFUSED, Stop
 from apps.follow import following
 from apps.options import Json
@@ -34,6 +35,10 @@ def sync(
     sample: Annotated[
         int | None, typer.Option("--sample", min=1, max=1_000_000, help="Read at most so many records of each stream.")
     ] = None,
+    record: Annotated[
+        str | None,
+        typer.Option("--record", metavar="SYSTEM/STREAM/ID", help="Only this record, and parents that it needs."),
+    ] = None,
     without_prefect: Annotated[
         bool, typer.Option("--without-prefect", help="Run the steps here, without a flow run in Prefect.")
     ] = False,
@@ -41,12 +46,17 @@ def sync(
 ) -> None:
     """Read, check, resolve, plan and write: bring the systems of one integration, or of all, into agreement.
 
-    Exit code 1 if a stream could not be read, a batch was stopped or a target refused a write: the rest is done."""
+    With --record one record goes all the way by itself, in this process, and what became of it is told. Exit code 1 if
+    a stream could not be read, a batch was stopped or a target refused a write: the rest is done."""
     clock = Clock(silent=as_json)
     here = session.of(context)
     mode: Mode = "full" if full else "incremental"
     with here.world() as world:
         names = session.integrations(world, name)
+        if record is not None:
+            if full or sample:
+                raise Stop(REFUSED, "--record reads one record: --full and --sample have no meaning with it")
+            raise typer.Exit(one_record.sync_record(world, name, record, as_json=as_json))
         clock.say(f"sync of {', '.join(names)} ({mode})")
         if not without_prefect:
             lead_prefect(here.folder, clock)
@@ -143,11 +153,11 @@ def print_summary(found: Mapping[str, Any]) -> None:
     targets = found["targets"]
     if targets:
         heading("written")
-        names = ["created", "updated", "archived", "deleted", "held", "waiting"]
-        names += ["observed"] if any(counts.get("observed") for counts in targets.values()) else []
+        written = ["created", "updated", "archived", "deleted", "held", "waiting"]
+        written += ["observed"] if any(counts.get("observed") for counts in targets.values()) else []
         table(
-            ("target", *(f"#{n}" for n in names)),
-            [(place, *(int(counts.get(n, 0)) for n in names)) for place, counts in sorted(targets.items())],
+            ("target", *(f"#{n}" for n in written)),
+            [(place, *(int(counts.get(n, 0)) for n in written)) for place, counts in sorted(targets.items())],
         )
     heading("outcome")
     show(

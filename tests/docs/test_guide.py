@@ -1,4 +1,4 @@
-"""The guide "Connect your first two systems" is walked as it stands: its files, its commands, what they print."""
+"""Pages of the guide are walked as they stand: their files, their commands, what they print."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from tests.docs.walk import Walker, blocks, missing, steps
 
 TOP = Path(__file__).resolve().parent.parent.parent
-GUIDE = TOP / "docs" / "guide" / "first-two-systems.md"
+WALKED = ("first-two-systems", "going-live")
 PORTS = {"crm": "9401", "accounting": "9402", "slack": "9403"}
 OURS = ("CONCORD_", "PREFECT_", "SANDBOX_", "CRM_TOKEN", "ACCOUNTING_TOKEN")
 
@@ -69,9 +69,11 @@ def walker() -> Iterator[Walker]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_guide_holds_command_by_command(walker: Walker) -> None:
+@pytest.mark.parametrize("name", WALKED)
+def test_the_guide_holds_command_by_command(walker: Walker, name: str) -> None:
+    guide = TOP / "docs" / "guide" / f"{name}.md"
     sandbox_ports = " ".join(f"--{name}-port {walker.here(port)}" for name, port in PORTS.items())
-    for block in blocks(GUIDE.read_text(encoding="utf-8")):
+    for block in blocks(guide.read_text(encoding="utf-8")):
         if "file" in block.options:
             walker.write(block)
         elif block.language == "console":
