@@ -114,7 +114,8 @@ def learn(conn: Connection, table: str, written: int) -> None:
     if known < written:
         # a tenth of the usual sample tells a full table from an empty one; autovacuum looks closer later
         conn.exec_driver_sql("set local default_statistics_target = 10")
-        conn.exec_driver_sql(f"analyze {table}")
+        # whoever analyses the table now does it for us too; waiting would make two writers wait for each other
+        conn.exec_driver_sql(f"analyze (skip_locked) {table}")
         conn.exec_driver_sql("set local default_statistics_target to default")
 
 

@@ -121,14 +121,23 @@ def dirty(conn: Connection, entity: Entity, ranks: Sequence[str], limit: int) ->
     """Up to `limit` staged records that wait for resolve, systems in the order of `ranks` (system of record first).
 
     Besides the dirty ones: those with references that did not resolve, as long as there are dirty ones."""
-    rank = "array_position(array[" + ", ".join(literal(r) for r in (*ranks, "")) + "]::text[], s.system)"
+    known = f"array[{', '.join(map(literal, ranks))}]::text[]"
+    # an arm for each system: each is read in the order of the index of what is dirty, and no further than the limit
+    arms = [f"s.system = {literal(r)}" for r in ranks] + [f"s.system <> all ({known})"]
+    keys = " union all ".join(
+        f"(select {n} as arm, s.system, s.stream, s.source_id from {staged_table(entity)} s where s.state = 'dirty'"
+        f" and {arm} order by s.system, s.stream, s.source_id limit {limit})"
+        for n, arm in enumerate(arms)
+    )
     query = (
-        f"select {_STAGED_SQL}, {', '.join(_columns(entity, 's'))} from {staged_table(entity)} s"
+        f"select k.arm, {_STAGED_SQL}, {', '.join(_columns(entity, 's'))}"
+        f" from (select * from ({keys}) a order by arm limit {limit}) k"
+        f" join {staged_table(entity)} s using (system, stream, source_id)"
         f" left join ops.crosswalk c on c.entity = {literal(entity.name)} and c.system = s.system"
         " and c.stream = s.stream and c.source_id = s.source_id and c.ended_at is null"
-        f" where s.state = 'dirty' order by {rank} nulls last, s.system, s.stream, s.source_id limit {limit}"
     )
-    return read_frame(conn, query, {**STAGED, **_schema(entity)})
+    found = read_frame(conn, query, {"arm": pl.Int64, **STAGED, **_schema(entity)})
+    return found.sort("arm", "system", "stream", "source_id").drop("arm")
 
 
 def linked(conn: Connection, entity: Entity, canonical_ids: pl.DataFrame) -> pl.DataFrame:

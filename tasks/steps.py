@@ -39,6 +39,8 @@ from tasks.world import World
 
 READERS = 4
 """Systems that are read at the same time."""
+STAGERS = 2
+"""Systems whose records are mapped at the same time: each holds a batch in memory."""
 LONG_RECORDS = 5_000
 """A reading beyond this many records shows its progress as an artifact of its own."""
 
@@ -195,26 +197,14 @@ class PrefectSteps:
     at: At
 
     def extract(self, streams: Sequence[Stream], mode: Mode, sample: int | None) -> list[Extracted | Trouble]:
-        """Several systems at once, one system's streams in order; a stream that cannot be read stops no other."""
-        waiting: dict[str, deque[Stream]] = {}
-        for place in streams:
-            waiting.setdefault(place[0], deque()).append(place)
-        found: dict[Stream, Extracted | Trouble] = {}
-        running: dict[PrefectFuture[Extracted], Stream] = {}
-        while waiting or running:
-            for system in list(waiting):
-                if len(running) < READERS and system not in {s for s, _ in running.values()}:
-                    place = waiting[system].popleft()
-                    running[read.submit(self.at, *place, mode, sample)] = place
-                    if not waiting[system]:
-                        del waiting[system]
-            done = next(as_completed(list(running)))
-            place = running.pop(done)
-            found[place] = _answer(done, place)
-        return [found[place] for place in streams]
+        """A stream that cannot be read stops no other."""
+        done = _at_once(streams, READERS, lambda place: read.submit(self.at, *place, mode, sample))
+        return [_answer(done[place], place) for place in streams]
 
     def stage(self, streams: Sequence[Stream]) -> list[Staged | Trouble]:
-        return [validate(self.at, system, stream) for system, stream in streams]
+        """One system is mapped while the database merges another."""
+        done = _at_once(streams, STAGERS, lambda place: validate.submit(self.at, *place))
+        return [done[place].result() for place in streams]
 
     def resolve(self, entities: Sequence[str], integrations: tuple[str, ...]) -> list[Resolved]:
         return [match(self.at, entity, integrations) for entity in entities]
@@ -236,6 +226,27 @@ class PrefectSteps:
             except ConnectorError as error:
                 done.troubled[system] = str(error)
         return done
+
+
+def _at_once(
+    streams: Sequence[Stream], most: int, submit: Callable[[Stream], PrefectFuture[R]]
+) -> dict[Stream, PrefectFuture[R]]:
+    """Runs a step for every stream, `most` systems at a time and one system's streams in order; gives ended futures."""
+    waiting: dict[str, deque[Stream]] = {}
+    for place in streams:
+        waiting.setdefault(place[0], deque()).append(place)
+    ended: dict[Stream, PrefectFuture[R]] = {}
+    running: dict[PrefectFuture[R], Stream] = {}
+    while waiting or running:
+        for system in list(waiting):
+            if len(running) < most and system not in {s for s, _ in running.values()}:
+                place = waiting[system].popleft()
+                running[submit(place)] = place
+                if not waiting[system]:
+                    del waiting[system]
+        done = next(as_completed(list(running)))
+        ended[running.pop(done)] = done
+    return ended
 
 
 def _answer(future: PrefectFuture[Extracted], place: Stream) -> Extracted | Trouble:
