@@ -57,6 +57,11 @@ class Answer:
     where: str
     effect: Effect = "read"
 
+    @property
+    def is_web_page(self) -> bool:
+        """Whether it is a page for people: a login or maintenance page answers 200 as well."""
+        return "text/html" in self.headers.get("content-type", "").lower()
+
     def json_body(self) -> bytes:
         """The body, sure to be neither empty nor a web page: SystemFault (reads) or Ambiguous (writes) otherwise."""
         kind = self.headers.get("content-type", "")
@@ -171,7 +176,7 @@ class HttpClient:
         except ConnectorError as error:
             self._guard.went(error)
             raise
-        self._guard.went(None)
+        self._guard.went(SystemFault("a web page", status=answer.status) if answer.is_web_page else None)
         return answer
 
     def _answered(self, request: _Request, accept: frozenset[int]) -> Answer:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from canonical.declarations.connectors import read_settings
 from canonical.declarations.manifest import read_manifest
-from canonical.declarations.shapes import Notes
+from canonical.declarations.shapes import Notes, Section
 from canonical.declarations.yaml import read_yaml
 from connectors.protocol import Context, Misdeclared, Page, Source, SystemFault, Target, Transient
 from connectors.registry import build
@@ -332,3 +334,31 @@ def test_credentials(auth: str, settings: dict[str, str], name: str, value: str 
     request = asked[0]
     found = request.url.params.get(name[1:]) if name.startswith("?") else request.headers.get(name)
     assert found == value
+
+
+def test_a_system_of_oauth_2_gets_its_token_where_the_manifest_says() -> None:
+    text = manifest_text("{kind: none}").replace(
+        "auth: {kind: bearer, from: token}",
+        'auth: {kind: oauth2, grant: client_credentials, token_url: "https://id.example/token", scopes: [things]}',
+    )
+    notes = Notes()
+    manifest = read_manifest(notes, read_yaml("connectors/erp.yaml", text.encode())[0], "erp")
+    who = b'url: "https://erp.example/api"\noauth2: {client_id: app, client_secret: {env: ERP_SECRET}}'
+    settings = read_settings(Section(notes, read_yaml("landscape.yaml", who)[0]), manifest.settings, "public")
+    assert notes.problems == []
+    oauth2 = replace(settings["oauth2"], client_secret="hush")  # as the secret is put in its place
+    seen: list[str] = []
+
+    def system(request: httpx.Request) -> httpx.Response:
+        seen.append(f"{request.url.host} {request.headers.get('authorization', '')[:6]}")
+        if request.url.host == "id.example":
+            assert request.content == b"grant_type=client_credentials&scope=things"
+            return httpx.Response(200, json={"access_token": "fresh", "expires_in": 60})
+        assert request.headers["authorization"] == "Bearer fresh"
+        return answer(RECORDS[:3])
+
+    streams = {name: stream.stream for name, stream in manifest.streams.items()}
+    context = Context("erp", {**settings, "oauth2": oauth2}, streams)
+    one = RestConnector(context, manifest, transport=httpx.MockTransport(system))
+    assert sum(len(page.ids) for page in one.read("things", None)) == 3
+    assert seen == ["id.example Basic ", "erp.example Bearer"]
