@@ -12,7 +12,7 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +34,12 @@ RUNS_AT_ONCE = 4
 END_SECONDS = 10
 
 
-def serve(folder: str | Path | None = None, *, runs_at_once: int = RUNS_AT_ONCE) -> None:
-    """Serve until SIGTERM or Ctrl-C. Raises Refused, DatabaseTrouble, PrefectUnavailable."""
+def serve(
+    folder: str | Path | None = None, *, runs_at_once: int = RUNS_AT_ONCE, tell: Callable[[str], None] = print
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; `tell` hears when runs are taken from now on.
+
+    Raises Refused, DatabaseTrouble, PrefectUnavailable."""
     landscape = prepare(folder)
     from prefect import serve as prefect_serve
 
@@ -46,9 +50,11 @@ def serve(folder: str | Path | None = None, *, runs_at_once: int = RUNS_AT_ONCE)
     automations.ensure(World(landscape, reading.folder_of()), ids)
     # Prefect 3.8.8 forgets to await its own stopping on SIGTERM: what it then leaves undone, `end_runs` does
     warnings.filterwarnings("ignore", message="coroutine 'Runner.astop' was never awaited")
+    deployments = registered.wanted(landscape).values()
+    tell(f"serving {landscape.name}: {len(deployments)} deployments, {runs_at_once} runs at once")
     try:
         prefect_serve(
-            *registered.wanted(landscape).values(),
+            *deployments,
             pause_on_shutdown=False,  # a pause is a person's decision; runs that nobody starts show as late
             print_starting_message=False,
             limit=runs_at_once,

@@ -39,7 +39,7 @@ def serve(
     from deployments import serve as serving
 
     say(f"Prefect UI: {prefect_local.start().ui_url}  (what to log in with: concord serve --login)")
-    serving.serve(here.folder, runs_at_once=runs_at_once)
+    serving.serve(here.folder, runs_at_once=runs_at_once, tell=say)
 
 
 def show_login(server: LocalPrefect) -> None:

@@ -5,6 +5,7 @@ One cause, one message: the ledger, the worker and Prefect's automations see the
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -254,6 +255,21 @@ def test_a_pool_that_does_not_fit_is_refused(deployed: Served) -> None:
         deploy.compare(deployed.job.folder, Wish("other"))
     with pytest.raises(PoolUnfit, match="make it first"):
         deploy.compare(deployed.job.folder, Wish("absent", image="concord:1"))
+
+
+def test_the_command_shows_the_difference_and_refuses_plainly(
+    deployed: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from apps.cli import run
+
+    monkeypatch.setenv("CONCORD_LANDSCAPE", str(deployed.job.folder))
+    assert run(["deploy", "--pool", POOL, "--dry-run", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert set(printed) == {"pool", "changes", "is_done"}
+    assert printed["pool"] == {"name": POOL, "type": "process", "exists": True}
+    assert {"name", "verdict", "because"} == set(printed["changes"][0])
+    assert run(["deploy", "--pool", "other"]) == 2
+    assert "the work pool other is of type prefect-agent" in capsys.readouterr().err
 
 
 def test_a_server_that_does_not_answer_or_let_us_in_is_said(deployed: Served, monkeypatch: pytest.MonkeyPatch) -> None:
