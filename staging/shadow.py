@@ -52,6 +52,17 @@ def shadows(conn: Connection, entity: str, system: str, stream: str, ids: pl.Dat
     )  # fmt: skip
 
 
+def archived(conn: Connection, entity: str, records: pl.DataFrame) -> pl.DataFrame:
+    """Those of some target records (system, stream, source_id) that we ourselves archived there."""
+    columns = ["system", "stream", "source_id"]
+    table = temporary(conn, "maybe_archived", dict.fromkeys(columns, "text"), records.select(columns))
+    sql = (
+        f"select system, stream, source_id from {table} join ops.shadow s using (system, stream, source_id)"
+        f" where s.entity = {literal(entity)} and s.is_archived"
+    )
+    return read_frame(conn, sql, dict.fromkeys(columns, pl.String))
+
+
 def money_held(conn: Connection, entity: str, system: str, stream: str, path: str) -> Decimal:
     """How much money stands at a target path over all linked records, as last confirmed."""
     found = conn.execute(

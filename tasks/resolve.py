@@ -14,7 +14,7 @@ import polars as pl
 from canonical import keys, matching, survivorship
 from canonical.mapping.lines import exploded_lines, joined_lines
 from canonical.model import Entity
-from staging import crosswalk, golden, locks, overdue, queues, staged
+from staging import crosswalk, golden, locks, overdue, queues, shadow, staged
 from staging.crash import crash_point
 from staging.engine import Connection
 from tasks.dependents import note_dependents
@@ -350,10 +350,13 @@ def _report_duplicates(conn: Connection, world: World, entity: Entity, twins: pl
 
 
 def _report_deleted(conn: Connection, world: World, entity: Entity, gone: pl.DataFrame) -> None:
-    """A deletion outside the system of record changes nothing and is a finding (DESIGN 9.12)."""
+    """A deletion outside the system of record changes nothing and is a finding (DESIGN 9.12), unless it was ours."""
+    if gone.is_empty():
+        return
+    ours = shadow.archived(conn, entity.name, gone)
     queues.open_findings(
         conn,
-        gone.select(
+        gone.join(ours, on=["system", "stream", "source_id"], how="anti").select(
             pl.lit("deleted_elsewhere").alias("kind"),
             pl.lit(entity.name).alias("entity"),
             "canonical_id",

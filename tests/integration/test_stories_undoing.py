@@ -159,6 +159,9 @@ def test_a_cancelled_order_takes_its_invoice_and_project_with_it(begun: Begun) -
     assert business.project(Number=order)["archived"] is True
     assert business.row("jobs", order)["state_cd"] == "E"
     assert business.balance(customer) == owed - Decimal(str(invoice["AmountDue"]))
+    what_we_ended = (invoice["InvoiceID"], business.project(Number=order)["gid"], order)
+    found = "select count(*) from ops.finding where kind = 'deleted_elsewhere' and source_id = any(:ids)"
+    assert business.job.value(found, ids=list(what_we_ended)) == 0, "what we did ourselves is no surprise"
     business.is_quiet()
 
 
