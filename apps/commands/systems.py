@@ -204,7 +204,7 @@ def _ask_one(world: World, name: str) -> Answer:
 
 
 NEXT = {
-    "AuthFailed": "its owner renews the credentials, or lets Concord in again: concord systems authorize",
+    "AuthFailed": "its owner renews the credentials",
     "Unreachable": "see that it runs, and that url: and network: in landscape.yaml are right",
     "Misdeclared": "correct landscape.yaml, or set the variable it names",
     "RateLimited": "wait a while and ask again",
@@ -219,6 +219,9 @@ def show_answers(answers: Sequence[Answer]) -> None:
     )
     bad = [a for a in answers if not a.is_fine]
     for each in bad:
+        if (command := f"concord systems authorize {each.system}") in each.said:
+            then(f"{command} ({each.owner})")
+            continue
         then(f"{each.system}: {NEXT.get(each.kind, 'ask again; if it stays so, tell its owner')} ({each.owner})")
     if bad and len(bad) < len(answers):
         show("the others are unaffected: a sync goes on without a system that does not answer")

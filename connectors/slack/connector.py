@@ -123,7 +123,6 @@ class Slack:
                 network=self._context.network,
                 auth=auth,
                 limits=self.limits,
-                rates=self._context.rates,
                 deadline_seconds=_DEADLINE_SECONDS,
                 transport=self._transport,
             )
