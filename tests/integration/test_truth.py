@@ -37,6 +37,8 @@ class Outcome:
     """Records that are staged and not gone."""
     tax_ids: dict[Key, str]
     summary: Any
+    after: dict[str, dict[str, dict[str, Any]]]
+    """What the systems hold after the sync: documents or rows by their key."""
 
     def people_or_customers(self, entity: str) -> dict[Key, str]:
         """Source record → who it truly is."""
@@ -76,7 +78,20 @@ def _outcome(job: MainJob, summary: Any) -> Outcome:
         staged |= {(r["system"], r["stream"], r["source_id"]) for r in rows}
     taxed = job.rows("select system, stream, source_id, tax_id from staging.customer where tax_id is not null")
     tax_ids = {(r["system"], r["stream"], r["source_id"]): r["tax_id"] for r in taxed}
-    return Outcome(job.sandbox.truth(), golden, reviews, quarantined, staged, tax_ids, summary)
+    after = {
+        "invoices": {doc["Reference"]: doc for doc in job.stored("accounting", "invoices").values()},
+        "credit_notes": {doc["Reference"]: doc for doc in job.stored("accounting", "credit_notes").values()},
+        "projects": {doc["name"]: doc for doc in job.stored("projects", "projects").values()},
+        "tasks": {doc["name"]: doc for doc in job.stored("projects", "tasks").values()},
+    }
+    for table, key in (
+        ("orders", "order_no"),
+        ("clerks", "clerk_no"),
+        ("deliveries", "delivery_no"),
+        ("warehouse.returns", "return_no"),
+    ):
+        after[table] = {row[key]: row for row in job.legacy_rows(table)}
+    return Outcome(job.sandbox.truth(), golden, reviews, quarantined, staged, tax_ids, summary, after)
 
 
 @pytest.mark.parametrize("entity", ["customer", "contact"])
@@ -199,3 +214,25 @@ def test_what_is_confirmed_is_billed_once(outcome: Outcome) -> None:
     created = outcome.summary.targets["accounting/invoices"]["created"]
 
     assert created + held == len(outcome.truth["orders_to_invoice"])
+
+
+def test_an_employee_is_one_in_all_systems(outcome: Outcome) -> None:
+    golden = outcome.golden["employee"]
+    for one in outcome.truth["employee"]:
+        assert len({golden[_key(member)] for member in one["members"]}) == 1, one
+    assert len({golden[_key(one["members"][0])] for one in outcome.truth["employee"]}) == len(outcome.truth["employee"])
+
+
+def test_what_happened_around_orders_is_known_everywhere(outcome: Outcome) -> None:
+    """Each planted omission is made good: nothing else could have been, as nobody was asked."""
+    truth, after = outcome.truth, outcome.after
+    assert {after["clerks"][number]["active"] for number in truth["leavers_with_login"]} == {"N"}
+    assert {after["invoices"][number]["Status"] for number in truth["cancelled_billed"]} == {"VOIDED"}
+    assert {after["orders"][number]["ship_cd"] for number in truth["shipping_unmarked"]} <= {"P", "F"}
+    assert set(truth["shipments_untold"]) <= after["deliveries"].keys()
+    assert {after["credit_notes"][number]["Status"] for number in truth["returns_to_credit"]} == {"DRAFT"}
+    assert {after["warehouse.returns"][number]["credit_cd"] for number in truth["returns_to_credit"]} == {"D"}
+    assert {after["warehouse.returns"][number]["credit_cd"] for number in truth["credits_untold"]} == {"C"}
+    assert {after["orders"][number]["hold_flag"] for number in truth["disputed_orders"]} == {"Y"}
+    assert len([doc for doc in after["tasks"].values() if not doc["completed"]]) >= len(truth["disputed_orders"])
+    assert set(truth["orders_without_project"]) <= after["projects"].keys()
