@@ -48,4 +48,6 @@ def decide(hold: int, decision: Decision, by: str, reason: str, personal_code: S
         return people.refused(f"there is no hold {hold}")
     except TurnedAway as no:
         return people.refused(str(no))
-    return Completed(message=f"{'sent' if decision == 'approve' else 'dropped'} with {who}'s word: {number} writes")
+    writes = "1 write" if number == 1 else f"{number} writes"
+    what = "goes with the next delivery" if decision == "approve" else "dropped"
+    return Completed(message=f"{writes}: {what}, by {who}'s word")
