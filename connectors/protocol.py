@@ -19,10 +19,15 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from canonical.health import Health
 from canonical.rates import Permits, Window
+from canonical.shown import shown
 from connectors.tokens import TokenStore
 
 WriteClass = Literal["A", "B", "C"]
 """A: idempotency key or upsert by external id. B: findable by a marker or natural key. C: neither (RELIABILITY P5)."""
+
+
+LONGEST_REASON = 2_000
+"""Characters of a reason that are kept."""
 
 
 class ConnectorError(Exception):
@@ -146,8 +151,13 @@ class Receipt:
     """The record as the system holds it after the write, when the answer carries it."""
     field: str | None = None
     reason: str | None = None
+    """In the system's words, made fit to be kept and shown: it may repeat anything, U+0000 too."""
     status: int | None = None
     wait_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.reason is not None:
+            object.__setattr__(self, "reason", shown(self.reason)[:LONGEST_REASON])
 
 
 @dataclass(frozen=True, slots=True)
