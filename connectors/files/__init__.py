@@ -141,11 +141,11 @@ class FilesConnector:
         marks: dict[str, list[Any]] = {}
         for found in self._found(paths, where):
             marks[found.name] = list(found.mark)
-            at = f"{where} ({found.name})"
+            at = f"{where} ({place.shown_name(found.name)})"
             if found.name.lower().endswith(".xlsx"):
                 grid = read_workbook(found.data, stream.options, at)
             else:
-                grid = read_text(found.name, found.data, stream.options, stream.key, at)
+                grid = read_text(place.shown_name(found.name), found.data, stream.options, stream.key, at)
             read_records(grid, stream, at, records)
             check_any_header(records, at)
         records = refuse_twins(records)

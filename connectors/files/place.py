@@ -27,7 +27,7 @@ class Found:
     """One whole file."""
 
     name: str
-    """Its path below the system's folder, for people and cursors."""
+    """Its path below the system's folder, whole: by it the cursor tells files apart. People see it by `shown_name`."""
     data: bytes
     mark: tuple[int, int, str]
     """(bytes, modification time in ns, xxh3 of the content)."""
@@ -94,8 +94,9 @@ def stat_mark(path: Path) -> tuple[int, int]:
 
 def read_whole(path: Path, root: Path, where: str, clock: Clock) -> Found:
     """The file once it is quiet. Raises Transient while somebody writes it, SystemFault when empty or too large."""
-    name = shown_name(str(path.relative_to(root)) if path.is_relative_to(root) else path.name)
-    where = f"{where} ({name})"
+    name = str(path.relative_to(root)) if path.is_relative_to(root) else path.name
+    name = name.encode("utf-8", "backslashreplace").decode()  # a name need not be UTF-8, a cursor must
+    where = f"{where} ({shown_name(name)})"
     try:
         before = _settled(path, where, clock)
         if before[0] == 0:

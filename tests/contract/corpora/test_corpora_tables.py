@@ -157,6 +157,37 @@ def test_column_names_of_a_csv_file(tmp_path: Path) -> None:
         connector.close()
 
 
+FILE_NAMES = [
+    t for t in TEXTS if t.strip(". ") and len(t.encode()) <= 200 and "/" not in t and not t.startswith((".", "~$"))
+]
+
+
+@pytest.mark.parametrize("save", [save_csv, save_book], ids=["csv", "xlsx"])
+def test_names_of_files(tmp_path: Path, module_database: TestDatabase, save: Any) -> None:
+    """Files of any name are read, and told apart when one of them changes."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    names = [*FILE_NAMES[:: 1 if save is save_csv else 12], "x" * 200 + "1", "x" * 200 + "2"]
+    suffix = save(tmp_path, [("Ref", "Name")]).rpartition(".")[2]
+    for n, name in enumerate(names):
+        (tmp_path / save(tmp_path, [("Ref", "Name"), (f"R{n}", "Acme")])).rename(folder / f"{name}.{suffix}")
+    odd = os.fsdecode(b"caf\xe9." + suffix.encode())
+    (tmp_path / save(tmp_path, [("Ref", "Name"), ("bytes", "Acme")])).rename(folder / odd)
+    stream = Stream("people", key=("Ref",), options={"glob": f"*.{suffix}"})
+    with shore(module_database, "files", Context("peer", {"path": str(folder)}, {"people": stream})) as ground:
+        landed = ground.land()
+        accounted(landed, len(names) + 1)
+        assert landed.refused == ()
+        with ground.transaction() as conn:
+            cursor = conn.execute(sa.text("select value from landing.cursor")).scalar_one()
+        assert len(cursor["files"]) == len(names) + 1
+        assert list(ground.connector.read("people", cursor)) == []
+        (tmp_path / save(tmp_path, [("Ref", "Name"), (f"R{len(names) - 2}", "Newer")])).rename(
+            folder / f"{names[-2]}.{suffix}"
+        )
+        assert list(ground.connector.read("people", cursor)), "the change of one of two long names goes unseen"
+
+
 # ---- tables
 
 
