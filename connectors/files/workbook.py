@@ -20,6 +20,7 @@ from connectors.protocol import Misdeclared, SystemFault
 MAX_CELLS = 20_000_000
 _MERGED = re.compile(rb'<(?:\w+:)?mergeCell [^>]*ref="([A-Z]+\d+:[A-Z]+\d+)"')
 _FORMULA = re.compile(rb"<(?:\w+:)?f[ >/]")
+_ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _PADDED = re.compile(r'"?0+"?')
 _CLOCK = re.compile(r"[hHsS]")
 _MANY_DIGITS = 15
@@ -122,12 +123,26 @@ def _value(cell: Any) -> Value:
     if cell.data_type == "e":
         return BadCell(str(value), f"holds the error {str(value)[:12]}")
     if isinstance(value, str):
-        return value if value.strip() else None
+        return _text(value)
     if isinstance(value, bool):
         return value
     if isinstance(value, (datetime, date, time, timedelta)):
         return _moment(value, str(cell.number_format))
     return _number(value, str(cell.number_format))
+
+
+def _text(value: str) -> Value:
+    """Text as a person sees it: what XML cannot hold stands in a workbook as `_x000D_`, UTF-16 unit by unit, and a
+    `_x000D_` that was typed as `_x005F_x000D_` (ECMA-376 part 1, 22.9.2.19)."""
+    if "_x" in value:
+        units = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), value)
+        try:
+            value = units.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            return BadCell(value, "holds half of a character")
+        if "\x00" in value:
+            return BadCell("", "holds a NUL character")
+    return value if value.strip() else None
 
 
 def _moment(value: datetime | date | time | timedelta, shown_as: str) -> Value:

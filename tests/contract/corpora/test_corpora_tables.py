@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,15 +115,28 @@ def test_a_csv_file_of_bytes_that_are_no_text(tmp_path: Path, module_database: T
                 ground.land()
 
 
+def as_excel(text: str) -> str:
+    """A text as spreadsheet programs write it: what XML cannot hold, and what looks like their escape, is escaped."""
+    typed = re.sub(r"_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", text)
+    return re.sub("[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]", lambda c: f"_x{ord(c[0]):04X}_", typed)
+
+
 def test_cells_of_a_workbook(tmp_path: Path, module_database: TestDatabase) -> None:
-    """All texts that XML can hold; line breaks are those of XML: a carriage return is written as a spreadsheet does."""
-    possible = [t for t in TEXTS if not ILLEGAL_CHARACTERS_RE.search(t) and "\r" not in t and len(t) <= 32_767]
-    possible = [t for t in possible if not set(t) & {"\ufffe", "\uffff"}]
-    texts = {f"R{n}": text for n, text in enumerate(possible)}
-    assert len(texts) > 500
-    name = save_book(tmp_path, [("Ref", "Name"), *texts.items()])
+    texts = {f"R{n}": text for n, text in enumerate([*TEXTS, "_x000D_", "a_x005F_b", "_x0041_x0042_"])}
+    texts = {key: text for key, text in texts.items() if len(as_excel(text)) <= 32_767}
+    name = save_book(tmp_path, [("Ref", "Name"), *((key, as_excel(text)) for key, text in texts.items())])
     with shore(module_database, "files", books(tmp_path, name)) as ground:
         check_values(ground.land(), texts)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_cell_that_is_no_text(tmp_path: Path, module_database: TestDatabase, name: str) -> None:
+    file = save_book(tmp_path, [("Ref", "Name"), ("R1", "Acme"), ("R2", as_excel(BROKEN[name]))])
+    with shore(module_database, "files", books(tmp_path, file)) as ground:
+        landed = ground.land()
+    accounted(landed, 2)
+    assert set(landed.payloads) == {"R1"}
+    assert "people!" in landed.refused[0].reason or "Sheet!" in landed.refused[0].reason
 
 
 @pytest.mark.parametrize("save", [save_csv, save_book], ids=["csv", "xlsx"])
