@@ -54,7 +54,7 @@ def served(
         with pages(prefect_server) as client:
             here = Served(job, client, process, log)
             try:
-                here.until(90, lambda: here.call("GET", "/deployments/name/watch/watch").status_code == 200)
+                here.until(180, lambda: "serving landscape" in log.read_text())
                 here.pause(f"sync/{EVERY_MINUTE}", True)
                 yield here
             finally:
