@@ -105,11 +105,12 @@ def _check(world: World, plan: dict[str, Any], shown: list[PlannedWrite], approv
     """Refuses before anything is read."""
     if approval and approval.by == plan["made_by"]:
         raise NotApplied(f"{approval.by} made this plan: somebody else must approve its holds")
+    ways = {(f"integration:{w.integration}", f"system:{w.system}") for w in shown if w.mode != "observe"}
+    concerned = {what for way in ways for what in way}
     with world.transaction() as conn:
-        held = pauses.active(conn)
-    resting = frozenset(p.what for p in held)
-    if any(pauses.rests(resting, w.integration, w.system) for w in shown if w.mode != "observe"):
-        raise NotApplied("; ".join(p.said for p in held))
+        resting = [p.said for p in pauses.active(conn) if p.what in concerned]
+    if resting:
+        raise NotApplied("; ".join(resting))
 
 
 def _agree(shown: list[PlannedWrite], listing: Listing) -> None:

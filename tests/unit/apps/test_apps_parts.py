@@ -16,7 +16,7 @@ from apps.commands.explain import _others
 from apps.commands.mapping import seen_paths
 from apps.exits import Stop, unknown
 from apps.listing import command_of, told
-from apps.options import moment
+from apps.options import later, moment
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,20 @@ def test_moments_of_the_past_are_understood(text: str) -> None:
 def test_other_moments_are_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         moment(text)
+
+
+@pytest.mark.parametrize("text", ["2h", "3d", "18:30", "00:00", "2999-01-01", "2999-01-01T06:00:00Z"])
+def test_moments_to_come_are_understood(text: str) -> None:
+    found = later(text)
+    assert found is not None
+    assert found.tzinfo is not None
+    assert found > datetime.now(UTC)
+
+
+@pytest.mark.parametrize("text", ["2020-01-01", "tomorrow", "25:00", "-3h", "99999999999h", ""])
+def test_moments_that_are_over_or_make_no_sense_are_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        later(text)
 
 
 def test_paths_seen_in_records_are_listed_once() -> None:
