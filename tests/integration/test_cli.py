@@ -397,7 +397,8 @@ def test_the_demo_from_nothing_kept_up_explored_and_stopped(tmp_path: Path) -> N
         made = call("demo", "--keep", "--json", "--scale", "0.05")
         assert made.returncode == exits.DONE, made.stderr
         figures = json.loads(made.stdout)
-        assert set(figures["systems"]) == {"crm", "accounting", "legacy", "workbook"}
+        systems = {"crm", "accounting", "legacy", "warehouse", "projects", "workbook", "hr"}
+        assert set(figures["systems"]) == systems
         assert figures["target_writes"] > 0
         assert figures["reviews"] > 0
         assert figures["links"]["prefect_run"].startswith("http://127.0.0.1:")
