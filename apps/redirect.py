@@ -30,7 +30,7 @@ def answer_of(redirect_uri: str, state: str, seconds: float) -> dict[str, str]:
     found: dict[str, str] = {}
 
     class Catcher(BaseHTTPRequestHandler):
-        timeout = 10
+        timeout = 2.0  # browsers open connections ahead and say nothing on them
 
         def do_GET(self) -> None:
             asked = urlsplit(self.path)
@@ -77,6 +77,6 @@ def pasted(state: str) -> dict[str, str]:
     line = line.strip()
     if not line:
         raise Stop(REFUSED, "expected the address that the browser ended at, found nothing")
-    if "://" not in line and "=" not in line:
+    if "code=" not in line and "error=" not in line:
         return {"code": line, "state": state}  # by hand and from this very screen: nobody else's answer
     return dict(parse_qsl(urlsplit(line).query or line.lstrip("?")))
