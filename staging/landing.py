@@ -92,7 +92,6 @@ def land_page(
     without marks, the later in the page) is kept and the other counted `repeated`. An unknown id that a known one
     equals but for its case is not landed, unless ids are `case_sensitive`. `held`: about how many records of the stream
     are landed already, where the caller knows."""
-    size = sum(map(len, payloads))
     incoming = pl.DataFrame(
         {
             "source_id": list(ids),
@@ -104,23 +103,8 @@ def land_page(
         },
         schema_overrides={"source_id": pl.String},
     )
-    once = (
-        incoming.sort("changed", "row", nulls_last=False)
-        .unique("source_id", keep="last", maintain_order=True)
-        .sort("row")
-        if incoming["source_id"].n_unique() < incoming.height
-        else incoming
-    )
-    known = _known(conn, system, stream, once["source_id"], held)
-    compared = once.join(known, on="source_id", how="left", maintain_order="left").with_columns(
-        verdict=pl.when(pl.col("was_deleted").is_null())
-        .then(pl.when("deleted").then(pl.lit("deleted")).otherwise(pl.lit("new")))
-        .when(pl.col("deleted") & ~pl.col("was_deleted"))
-        .then(pl.lit("deleted"))
-        .when(pl.col("raw_hash").eq_missing(pl.col("was_hash")) & (pl.col("deleted") == pl.col("was_deleted")))
-        .then(pl.lit("unchanged"))
-        .otherwise(pl.lit("changed"))
-    )
+    once = _once(incoming)
+    compared = _compared(once, _known(conn, system, stream, once["source_id"], held))
     new = compared.filter(pl.col("verdict") == "new")["source_id"].to_list()
     others = {} if case_sensitive else _other_spellings(conn, system, stream, new)
     alike = incoming.filter(pl.col("source_id").is_in(list(others)))["row"].to_list()
@@ -137,10 +121,32 @@ def land_page(
         deleted=tally.get("deleted", 0),
         repeated=incoming.height - len(alike) - compared.height,
         refused=refused + len(alike),
-        bytes=size,
+        bytes=sum(map(len, payloads)),
     )
     _add(conn, run, counts, pages)
     return Landed(counts, alike, sorted(set(others.values())))
+
+
+def _once(incoming: pl.DataFrame) -> pl.DataFrame:
+    """Each id once: of several versions the one with the latest change mark, else the last."""
+    if incoming["source_id"].n_unique() == incoming.height:
+        return incoming
+    ordered = incoming.sort("changed", "row", nulls_last=False)
+    return ordered.unique("source_id", keep="last", maintain_order=True).sort("row")
+
+
+def _compared(once: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """What each record is, beside what is known of it: `verdict` new | changed | unchanged | deleted."""
+    is_same = pl.col("raw_hash").eq_missing(pl.col("was_hash")) & (pl.col("deleted") == pl.col("was_deleted"))
+    return once.join(known, on="source_id", how="left", maintain_order="left").with_columns(
+        verdict=pl.when(pl.col("was_deleted").is_null())
+        .then(pl.when("deleted").then(pl.lit("deleted")).otherwise(pl.lit("new")))
+        .when(pl.col("deleted") & ~pl.col("was_deleted"))
+        .then(pl.lit("deleted"))
+        .when(is_same)
+        .then(pl.lit("unchanged"))
+        .otherwise(pl.lit("changed"))
+    )
 
 
 def _other_spellings(conn: Connection, system: str, stream: str, new: Sequence[str]) -> dict[str, str]:

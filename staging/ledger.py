@@ -238,8 +238,15 @@ _OUTBOX = (
 
 def _entity_sums(entity: str, lists: list[str]) -> Iterator[_Sum]:
     """The sums of one entity's own tables."""
-    name, staged, golden = literal(entity), ident("staging", entity), ident("golden", entity)
-    candidate = ident("staging", f"{entity}_candidate")
+    yield from _staged_sums(entity)
+    yield from _golden_sums(entity)
+    for field in lists:
+        yield _line_sum(entity, field)
+
+
+def _staged_sums(entity: str) -> Iterator[_Sum]:
+    """What is staged was landed and judged, and is linked or asked about; candidates are no home."""
+    name, staged, candidate = literal(entity), ident("staging", entity), ident("staging", f"{entity}_candidate")
     place = f"{name} || ' from ' || s.system || '/' || s.stream"
     link = f"c.entity = {name} and c.system = s.system and c.stream = s.stream and c.source_id = s.source_id"
     yield _Sum(
@@ -285,6 +292,21 @@ def _entity_sums(entity: str, lists: list[str]) -> Iterator[_Sum]:
         " s.entity and o.system = s.system and o.stream = s.stream and o.canonical_id = s.canonical_id and o.op ="
         " 'create') group by 1",
     )
+    # candidates of a process that died are no home: their records must be landed still, to be mapped again
+    yield _Sum(
+        "candidates_are_only_copies",
+        "each candidate belongs to an open batch and its record is landed still",
+        f"select {name} as scope, count(*) as expected, count(*) filter (where b.id is not null and r.state ="
+        " 'landed') as found, min(s.source_id) filter (where b.id is null or r.state is distinct from 'landed') as"
+        f" example from {candidate} s left join ops.batch b on b.id = s.batch_id and b.state = 'open' left join"
+        " landing.record r on r.system = s.system and r.stream = s.stream and r.source_id = s.source_id",
+    )
+
+
+def _golden_sums(entity: str) -> Iterator[_Sum]:
+    """Golden records have their sources, their history and their writes, and nothing else has."""
+    name, golden = literal(entity), ident("golden", entity)
+    place = f"{name} || ' from ' || s.system || '/' || s.stream"
     yield _Sum(
         "link_has_its_golden_record",
         "each live link leads to a golden record",
@@ -314,25 +336,19 @@ def _entity_sums(entity: str, lists: list[str]) -> Iterator[_Sum]:
         f"select {name} as scope, count(*) as expected, count(g.id) as found, min(o.id::text) filter (where g.id is"
         f" null) as example from ops.outbox o left join {golden} g on g.id = o.canonical_id where o.entity = {name}",
     )
-    # candidates of a process that died are no home: their records must be landed still, to be mapped again
-    yield _Sum(
-        "candidates_are_only_copies",
-        "each candidate belongs to an open batch and its record is landed still",
-        f"select {name} as scope, count(*) as expected, count(*) filter (where b.id is not null and r.state ="
-        " 'landed') as found, min(s.source_id) filter (where b.id is null or r.state is distinct from 'landed') as"
-        f" example from {candidate} s left join ops.batch b on b.id = s.batch_id and b.state = 'open' left join"
-        " landing.record r on r.system = s.system and r.stream = s.stream and r.source_id = s.source_id",
+
+
+def _line_sum(entity: str, field: str) -> _Sum:
+    """The lines of one list field."""
+    golden, lines, column = ident("golden", entity), ident("golden", f"{entity}_{field}"), ident(field)
+    return _Sum(
+        "lines_are_whole",
+        "a golden record's lines stand as rows, as many as it has",
+        f"select {literal(f'{entity}.{field}')} as scope, coalesce(sum(coalesce(g.n, 0)), 0) as expected,"
+        " coalesce(sum(coalesce(l.n, 0)), 0) as found, min(coalesce(g.id, l.id)) filter (where coalesce(g.n, 0) <>"
+        f" coalesce(l.n, 0)) as example from (select id, json_array_length({column}) as n from {golden}"
+        f" where {column} is not null) g full join (select id, count(*) as n from {lines} group by 1) l using (id)",
     )
-    for field in lists:
-        lines, column = ident("golden", f"{entity}_{field}"), ident(field)
-        yield _Sum(
-            "lines_are_whole",
-            "a golden record's lines stand as rows, as many as it has",
-            f"select {literal(f'{entity}.{field}')} as scope, coalesce(sum(coalesce(g.n, 0)), 0) as expected,"
-            " coalesce(sum(coalesce(l.n, 0)), 0) as found, min(coalesce(g.id, l.id)) filter (where coalesce(g.n, 0) <>"
-            f" coalesce(l.n, 0)) as example from (select id, json_array_length({column}) as n from {golden}"
-            f" where {column} is not null) g full join (select id, count(*) as n from {lines} group by 1) l using (id)",
-        )
 
 
 def verify(conn: Connection) -> list[LedgerCheck]:
