@@ -50,6 +50,7 @@ def test_row_58_failures_counted_at_once_are_all_counted(database: TestDatabase)
     assert (health.state, health.failures, health.opened) == ("open", THRESHOLD + 3, 1)
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(300)
 def test_row_18_a_system_that_is_down_is_left_alone_and_comes_back_by_itself(
     main_job: MainJob, monkeypatch: pytest.MonkeyPatch
