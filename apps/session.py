@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from apps.exits import DATABASE, REFUSED, Stop, unknown
-from apps.screen import err, is_interactive, say
+from apps.screen import clean, err, is_interactive, say
 
 if TYPE_CHECKING:
     from canonical.landscape import Landscape
@@ -166,6 +166,6 @@ def confirmed(question: str, *, yes: bool, otherwise: Sequence[str] = ()) -> Non
         return
     if not is_interactive():
         raise Stop(REFUSED, "this asks for a confirmation, and nobody is there to ask: add --yes", *otherwise)
-    answer = err().input(f"{question} [y/N] ", markup=False)
+    answer = err().input(f"{clean(question)} [y/N] ", markup=False)
     if answer.strip().lower() not in ("y", "yes"):
         raise Stop(REFUSED, "nothing was done")
