@@ -9,6 +9,7 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
+from staging import holds
 from staging.incidents import Cause
 from tasks.incidents import in_words
 from tasks.rehearse import Listing
@@ -53,7 +54,7 @@ def waits(world: World, summary: Summary, name: str) -> list[str]:
         dict.fromkeys(world.owner_of(world.landscape.model[e]) for e in world.needed_entities(summary.integrations))
     )
     if summary.held:
-        found.append(f"{summary.held} writes are held for {owners}: `concord holds list`")
+        found += _holds(world, summary) or [f"{summary.held} writes are held for {owners}: `concord holds list`"]
     if summary.reviews:
         found.append(f"{summary.reviews} doubtful pairs wait for {stewards}: `concord reviews list`")
     if summary.findings:
@@ -71,6 +72,23 @@ def waits(world: World, summary: Summary, name: str) -> list[str]:
     if summary.trouble:
         found.append(f"after the trouble is over: `concord sync {name}`")
     return found or ["nothing; a second sync now would write nothing"]
+
+
+MOST_HOLDS = 10
+"""More holds than this are a number and a command."""
+
+
+def _holds(world: World, summary: Summary) -> list[str]:
+    """Each hold by the number that the form `decide` asks for."""
+    with world.transaction() as conn:
+        waiting = holds.open_of(conn, summary.integrations)
+    found = [
+        f"**hold {h['id']}**: {h['writes']} × {h['op']} to {h['system']}/{h['stream']}, because {h['reason']}. For"
+        f" {world.contact(h['owner'] or 'nobody')}: the form `decide`, or `concord holds show {h['id']}`"
+        for h in waiting[:MOST_HOLDS]
+    ]
+    more = len(waiting) - len(found)
+    return [*found, f"{more} more holds: `concord holds list`"] if more else found
 
 
 def _section(title: str, columns: Sequence[str], rows: Mapping[str, Mapping[str, int]], nothing: str) -> str:

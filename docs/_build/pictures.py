@@ -213,6 +213,14 @@ def form(page: Browser, demo: Demo) -> None:
     page.picture("choices")
 
 
+def decide(page: Browser, demo: Demo) -> None:
+    """The form of a yes or no."""
+    page.size(1250)
+    page.open(f"{demo.url}/deployments/deployment/{demo.deployment('decide/decide')}/run")
+    page.wait("Validate parameters")
+    page.picture("decide")
+
+
 def result(page: Browser, demo: Demo) -> None:
     """A run that went well: its page, what it shows of itself, and its story."""
     run_id = demo.run("sync/all", integration="all", mode="full")
@@ -244,7 +252,7 @@ def failed(page: Browser, demo: Demo) -> None:
     demo.run("sync/customer-details")
 
 
-SHOWN: tuple[Callable[[Browser, Demo], None], ...] = (login, deployments, description, form, result, failed)
+SHOWN: tuple[Callable[[Browser, Demo], None], ...] = (login, deployments, description, form, decide, result, failed)
 
 
 def main(names: list[str]) -> int:
