@@ -83,7 +83,7 @@ def _holds(world: World, summary: Summary) -> list[str]:
     with world.transaction() as conn:
         waiting = holds.open_of(conn, summary.integrations)
     found = [
-        f"**hold {h['id']}**: {h['writes']} × {h['op']} to {h['system']}/{h['stream']}, because {h['reason']}. For"
+        f"**hold {h['id']}**: {h['writes']} × {h['op']} to {h['system']}/{h['stream']} ({h['reason']}). For"
         f" {world.contact(h['owner'] or 'nobody')}: the form `decide`, or `concord holds show {h['id']}`"
         for h in waiting[:MOST_HOLDS]
     ]
