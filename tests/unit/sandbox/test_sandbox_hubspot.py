@@ -218,3 +218,22 @@ def test_the_rolling_limit_answers_429(store: Store) -> None:
     answers = [crm.get(COMPANIES) for _ in range(4)]
     assert [one.status_code for one in answers] == [200, 200, 200, 429]
     assert answers[3].json()["policyName"] == "TEN_SECONDLY_ROLLING"
+
+
+def test_a_ticket_belongs_to_a_company_and_follows_it_into_a_merge(crm: TestClient, world: World) -> None:
+    tickets = f"{OBJECTS}/tickets"
+    live = [doc["id"] for doc in world.crm["companies"] if not doc["archived"] and "merged_into" not in doc]
+    asked = {"subject": "Late", "hs_ticket_category": "BILLING_ISSUE", "hs_pipeline_stage": "1"}
+    about = [{"to": {"id": live[0]}, "types": []}]
+    made = crm.post(tickets, json={"properties": asked, "associations": about}).json()
+    shown = crm.get(f"{tickets}/{made['id']}", params={"associations": "companies"}).json()
+    assert shown["associations"]["companies"]["results"] == [{"id": live[0], "type": "ticket_to_company"}]
+    crm.post(f"{COMPANIES}/merge", json={"primaryObjectId": live[1], "objectIdToMerge": live[0]})
+    shown = crm.get(f"{tickets}/{made['id']}", params={"associations": "companies"}).json()
+    assert [one["id"] for one in shown["associations"]["companies"]["results"]] == [live[1]]
+
+
+def test_a_ticket_s_stage_and_category_are_checked(crm: TestClient) -> None:
+    for name, value in (("hs_pipeline_stage", "9"), ("hs_ticket_category", "RANT"), ("closed_date", "2025-01-01")):
+        answer = crm.post(f"{OBJECTS}/tickets", json={"properties": {"subject": "x", name: value}})
+        assert answer.status_code == 400, name
