@@ -149,7 +149,7 @@ _COMMON = """\
 | `CONCORD_DATABASE_OWNER_URL` | the same database as the role that may change tables |
 | `CONCORD_APPROVAL_CODE` | the personal code of who approves, where `people:` declares one |
 | `PREFECT_API_URL` | your own Prefect server; without it a local one |
-| `PREFECT_API_AUTH_STRING` | `user:password` of your own Prefect server; the local one's is kept in `CONCORD_HOME/prefect/login` |
+| `PREFECT_API_AUTH_STRING` | `user:password` of your own Prefect server; the local one's: `concord serve --login` |
 """
 
 
