@@ -1,8 +1,8 @@
 """Undo: the way back from what one run wrote to a target record, decided field by field (DESIGN 9.15).
 
 A field is set back only while it still holds what we wrote: what somebody, or a later run, has put there since is left
-alone and told. A record that we created is archived only while nobody has changed it. What was archived or deleted is
-told: no write that we know brings it back.
+alone and told. A record that we created is archived only while nobody has changed it. What was archived is brought back
+where the system can; what was deleted for good is told.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-Op = Literal["update", "archive"]
+Op = Literal["update", "archive", "restore"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class WayBack:
-    """What undoes it: an update of these fields, an archive, or nothing."""
+    """What undoes it: an update of these fields, an archive, bringing it back, or nothing."""
 
     op: Op | None
     fields: tuple[Back, ...] = ()
@@ -62,20 +62,29 @@ class WayBack:
 
 
 def way_back(
-    written: Written, live: Mapping[str, str | None] | None, paths: frozenset[str], *, can_archive: bool
+    written: Written,
+    live: Mapping[str, str | None] | None,
+    paths: frozenset[str],
+    *,
+    can_archive: bool,
+    can_restore: bool = False,
+    is_archived: bool = False,
 ) -> WayBack:
     """The inverse of what one run did to one record.
 
-    live         what the record holds now at our paths; None: it is gone there
+    live         what the record holds now at our paths; None: it is gone there, or archived
     paths        the paths that the mapping sheet writes there today
-    can_archive  whether the target can archive records of this stream
+    can_archive  whether the target can archive records of this stream, can_restore: bring archived ones back
+    is_archived  whether the target shows it as archived now
     """
+    if written.is_ended or (written.later and written.ops[-1] in ("archive", "delete")):
+        return WayBack(None, left=(Left(None, "a later run archived it, or wrote it again"),))
+    if written.ops[-1] == "delete":
+        return WayBack(None, left=(Left(None, "it was deleted there for good"),))
+    if written.ops[-1] == "archive":
+        return _unarchive(live, can_restore=can_restore, is_archived=is_archived)
     if live is None:
         return WayBack(None, left=(Left(None, "it is not there any more"),))
-    if written.is_ended:
-        return WayBack(None, left=(Left(None, "a later run archived it"),))
-    if any(op in ("archive", "delete") for op in written.ops):
-        return WayBack(None, left=(Left(None, "it was archived there: reopen it by hand, nothing of ours can"),))
     if "create" in written.ops:
         return _uncreate(written, live, can_archive=can_archive)
     fields, left = [], []
@@ -86,6 +95,16 @@ def way_back(
         elif not same(live.get(name), old):
             fields.append(Back(name, live.get(name), old))
     return WayBack("update" if fields else None, tuple(fields), tuple(left))
+
+
+def _unarchive(live: Mapping[str, str | None] | None, *, can_restore: bool, is_archived: bool) -> WayBack:
+    if live is not None:
+        return WayBack(None, left=(Left(None, "it was archived, and somebody has reopened it"),))
+    if not is_archived:
+        return WayBack(None, left=(Left(None, "it is not there any more"),))
+    if not can_restore:
+        return WayBack(None, left=(Left(None, "it was archived there: reopen it by hand, nothing of ours can"),))
+    return WayBack("restore")
 
 
 def _uncreate(written: Written, live: Mapping[str, str | None], *, can_archive: bool) -> WayBack:

@@ -172,6 +172,8 @@ class StreamFacts:
     ops: frozenset[str] = frozenset()
     """Which of create, update, archive, delete it can do; empty: read only."""
     overlap_seconds: float = 60.0
+    restore: Mapping[str, Any] | None = None
+    """The payload of an update that brings an archived record back; None: nothing that we could send does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ from tasks.sync import Summary, TurnedAway, at_work, begin, count_delivered
 from tasks.world import World
 
 Row = dict[str, Any]
+OPS = {"update": "update", "archive": "archive", "restore": "update"}
+"""How an inverse is sent: what brings a record back is an update of what marks it as archived."""
 READ_AT_ONCE = 100
 """Records asked for in one call of a target."""
 
@@ -129,8 +131,8 @@ def _plan_place(world: World, way: Way | None, rows: list[Row], found: UndoPlan)
         read = undone.read_back(conn, entity.name, target.system, target.stream, ids)
         asked = pl.DataFrame({"canonical_id": pl.Series(ids, dtype=pl.String)})
         labels = {r["id"]: label_of(entity, r) for r in golden.read(conn, entity, asked).iter_rows(named=True)}
-    live = _live(world, way, [str(some[-1]["source_id"]) for some in by_record.values()])
-    ops = world.target(target.system).facts(target.stream).ops
+    live, archived = _live(world, way, [str(some[-1]["source_id"]) for some in by_record.values()])
+    facts = world.target(target.system).facts(target.stream)
     for canonical_id, some in by_record.items():
         fields, is_ended = later.get(canonical_id, (frozenset(), False))
         last, label = some[-1], labels.get(canonical_id, canonical_id)
@@ -143,26 +145,34 @@ def _plan_place(world: World, way: Way | None, rows: list[Row], found: UndoPlan)
             is_ended=is_ended,
         )
         back = way_back(
-            written, live.get(str(last["source_id"])), frozenset(way.program.paths), can_archive="archive" in ops
+            written,
+            live.get(str(last["source_id"])),
+            frozenset(way.program.paths),
+            can_archive="archive" in facts.ops,
+            can_restore=facts.restore is not None,
+            is_archived=str(last["source_id"]) in archived,
         )
         found.kept += [_kept(last, label, left.field, left.because) for left in back.left]
         if back.op is not None:
             found.writes.append(_inverse(way, last, label, back.op, back.fields))
 
 
-def _live(world: World, way: Way, source_ids: Sequence[str]) -> dict[str, Mapping[str, str | None]]:
-    """What these records hold now at our paths: source id → path → text; without those that are gone."""
+def _live(world: World, way: Way, source_ids: Sequence[str]) -> tuple[dict[str, Mapping[str, str | None]], set[str]]:
+    """What these records hold now at our paths: source id → path → text; and which of the others are archived."""
     connector: Any = world.target(way.target.system)
     if not hasattr(connector, "get"):
         raise TurnedAway(f"{way.target.system} cannot be asked for single records: what stands there is not known")
     found: dict[str, Mapping[str, str | None]] = {}
+    archived: set[str] = set()
     asked = list(dict.fromkeys(source_ids))
     for start in range(0, len(asked), READ_AT_ONCE):
         some = asked[start : start + READ_AT_ONCE]
-        records = [r for r in connector.get(way.target.stream, some) if not r.deleted]
+        shown = connector.get(way.target.stream, some)
+        archived |= {r.id for r in shown if r.deleted}
+        records = [r for r in shown if not r.deleted]
         values = native_values([r.payload for r in records], way.program).to_list()
         found |= {r.id: orjson.loads(text) for r, text in zip(records, values, strict=True)}
-    return found
+    return found, archived
 
 
 def _inverse(way: Way, last: Row, label: str, op: str, fields: Sequence[Back]) -> Inverse:
@@ -234,23 +244,25 @@ def _rows(
     ids = pl.DataFrame({"canonical_id": [w.canonical_id for w in writes]})
     versions = dict(golden.read(conn, way.entity, ids).select("id", "version").iter_rows())
     money = world.money_paths(way.entity, way.program)
+    facts = world.target(way.target.system).facts(way.target.stream)
+    restore = orjson.dumps(facts.restore or {}, default=str).decode()
     asks = f"{way.target.system}/{way.target.stream} asks before every write" if way.target.mode == "ask" else None
     rows = []
     for write in writes:
         then = {str(c["field"]): c["new"] for c in write.changes}
-        payload = _payload(then, way)
+        payload = _payload(then, way) if write.op != "restore" else restore
         where = (write.system, write.stream, write.canonical_id)
         version = int(versions.get(write.canonical_id, 1))
         rows.append(
             {
                 "plan_id": plan_id, "sync_id": sync_id, "integration": write.integration, "entity": write.entity,
                 "canonical_id": write.canonical_id, "version": version, "system": write.system,
-                "stream": write.stream, "op": write.op, "source_id": write.source_id, "payload": payload,
+                "stream": write.stream, "op": OPS[write.op], "source_id": write.source_id, "payload": payload,
                 "asked": orjson.dumps(then).decode(), "before": orjson.dumps(write.changes).decode(),
                 "fields": [f'"{path}"' for path in then],
                 # a write of the same values by an earlier sync has another key: a target must not take this for it
                 "key": keys.update_key(*where, version, payload, f"undo {run} by {sync_id}"),
-                "write_hash": keys.write_hash(write.entity, *where, write.op, payload),
+                "write_hash": keys.write_hash(write.entity, *where, OPS[write.op], payload),
                 "because": f"undoes sync {run}", "reason": asks,
                 "blanked": sum(1 for c in write.changes if c["new"] is None), "money": _money(write, money),
             }

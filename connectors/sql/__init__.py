@@ -60,6 +60,9 @@ class SqlConnector:
             deletes="flag" if bound.archive else "absent",
             ops=frozenset(ops),
             overlap_seconds=bound.overlap_seconds,
+            restore={bound.archive.column: bound.archive.live}
+            if bound.archive is not None and bound.archive.live is not None
+            else None,
         )
 
     def read(self, stream: str, since: Cursor | None) -> Iterator[Page]:

@@ -263,6 +263,30 @@ def test_what_a_run_created_is_archived(main_job: MainJob, concord: Concord) -> 
     assert main_job.written_since(mark) == {}
 
 
+def test_what_a_run_archived_is_brought_back_where_the_system_can(main_job: MainJob, concord: Concord) -> None:
+    marked = 'archive: {column: deleted_flag, value: "Y"'
+    main_job.replace_in("landscape.yaml", marked, f'{marked}, live: "N"')
+    [ids] = known_everywhere(main_job, 1)
+    main_job.call("crm", "DELETE", f"/crm/v3/objects/companies/{ids['crm', 'companies']}")
+    done = main_job.sync()
+
+    def flag() -> str:
+        rows = {r["client_no"]: r["deleted_flag"] for r in main_job.legacy_rows("clients")}
+        return str(rows[ids["legacy", "clients"]])
+
+    assert flag() == "Y"
+    said = concord("undo", str(done.sync_id), "--because", "deleted by mistake", "--yes", "--json")
+    assert [w["op"] for w in said.json["writes"] if w["system"] == "legacy"] == ["restore"]
+    assert {k["because"] for k in said.json["left_alone"] if k["system"] == "accounting"} == {
+        "it was archived there: reopen it by hand, nothing of ours can"
+    }
+    assert flag() == "N"
+    assert in_agreement()
+    mark = main_job.mark()
+    main_job.sync()
+    assert "legacy" not in main_job.written_since(mark)
+
+
 def test_an_undo_is_braked_and_its_asker_does_not_let_it_go(
     main_job: MainJob, concord: Concord, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,12 +67,25 @@ def test_a_field_that_moved_on_is_left_alone(written: Written, live: dict[str, s
     [
         (UPDATED, None, True, "it is not there any more"),
         (replace(UPDATED, is_ended=True), {"phone": "2"}, True, "a later run archived it"),
-        (replace(UPDATED, ops=("archive",)), {"phone": "2"}, True, "it was archived there"),
+        (replace(UPDATED, ops=("archive",)), {"phone": "2"}, True, "somebody has reopened it"),
+        (replace(UPDATED, ops=("archive",)), None, True, "it is not there any more"),
+        (replace(UPDATED, ops=("archive",), later=frozenset({"phone"})), None, True, "or wrote it again"),
+        (replace(UPDATED, ops=("update", "delete")), None, True, "deleted there for good"),
         (CREATED, {"phone": "2", "mail": "m"}, False, "this system cannot archive"),
         (CREATED, {"phone": "9", "mail": "m"}, True, "has changed since: phone"),
         (replace(CREATED, later=frozenset({"mail"})), {"phone": "2", "mail": "m"}, True, "has changed since: mail"),
     ],
-    ids=["gone", "ended later", "archived", "cannot archive", "created and edited", "created and written again"],
+    ids=[
+        "gone",
+        "ended later",
+        "reopened",
+        "archived and gone",
+        "archived and written",
+        "deleted",
+        "cannot archive",
+        "created and edited",
+        "created and written again",
+    ],
 )
 def test_a_record_that_cannot_be_set_back_says_why(
     written: Written, live: dict[str, str | None] | None, can_archive: bool, because: str
@@ -85,6 +98,14 @@ def test_a_record_that_cannot_be_set_back_says_why(
 
 def test_what_was_created_is_archived_as_long_as_nobody_has_touched_it() -> None:
     assert way_back(CREATED, {"phone": "2", "mail": "m"}, PATHS, can_archive=True).op == "archive"
+
+
+@pytest.mark.parametrize(("can_restore", "op"), [(True, "restore"), (False, None)])
+def test_what_was_archived_is_brought_back_where_the_system_can(can_restore: bool, op: str | None) -> None:
+    written = replace(UPDATED, ops=("update", "archive"))
+    back = way_back(written, None, PATHS, can_archive=True, can_restore=can_restore, is_archived=True)
+    assert back.op == op
+    assert ["reopen it by hand" in left.because for left in back.left] == [True] * (not can_restore)
 
 
 def test_what_was_undone_already_needs_nothing() -> None:
