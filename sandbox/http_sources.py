@@ -2,7 +2,8 @@
 
 `GET /customers?page=1&size=1000` answers `{"data": [...], "next": 2}` (`next` null on the last page) with nested
 customer records of about 460 bytes. `POST /change?percent=1` changes that share of the records, spread evenly, with a
-new `updated_at`. No framework in the way: an asyncio protocol writes the bytes.
+new `updated_at`. `POST /accounts` with a list of records is a target that answers at once: each comes back with an
+id. No framework in the way: an asyncio protocol writes the bytes.
 
 `python -m sandbox.http_sources --rows 100000 --sources 3` serves until stopped and prints a line with the URLs.
 """
@@ -114,7 +115,7 @@ class Source:
 
 
 class _Connection(asyncio.Protocol):
-    """HTTP/1.1 with kept connections, for requests without a body (or with one that is announced and skipped)."""
+    """HTTP/1.1 with kept connections; a body's length is announced."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -135,11 +136,12 @@ class _Connection(asyncio.Protocol):
             length = int(next(announced, "0"))
             if len(self.received) < end + 4 + length:
                 return
+            body = self.received[end + 4 : end + 4 + length]
             self.received = self.received[end + 4 + length :]
             method, target, _ = head.split("\r\n", 1)[0].split(" ", 2)
-            self.transport.write(self._respond(method, target))
+            self.transport.write(self._respond(method, target, body))
 
-    def _respond(self, method: str, target: str) -> bytes:
+    def _respond(self, method: str, target: str, sent: bytes) -> bytes:
         parts = urlsplit(target)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         try:
@@ -149,6 +151,9 @@ class _Connection(asyncio.Protocol):
                     return self.source.page(page, size)
                 case ("POST", "/change"):
                     return _answer(orjson.dumps({"changed": self.source.change(float(query.get("percent", 1)))}))
+                case ("POST", "/accounts"):
+                    made = [{"id": f"a-{record['external_id']}", **record} for record in orjson.loads(sent)]
+                    return _answer(orjson.dumps({"data": made}))
         except ValueError as wrong:
             body = orjson.dumps({"error": str(wrong)})
             return b"HTTP/1.1 400 Bad Request\r\ncontent-length: %d\r\n\r\n" % len(body) + body

@@ -63,9 +63,11 @@ def claim(
             "with due as (select id from ops.outbox o where state = 'ready' and due_at <= now() and system = :system"
             " and stream = :stream and entity = :entity and op = :op and integration = any(:names) and not exists"
             " (select from ops.outbox f where f.system = o.system and f.stream = o.stream and f.entity = o.entity"
-            " and f.canonical_id = o.canonical_id and f.state in ('inflight', 'unknown')) and not exists"
-            " (select from ops.outbox e where e.system = o.system and e.stream = o.stream and e.entity = o.entity"
-            " and e.canonical_id = o.canonical_id and e.state = 'ready' and e.id < o.id)"
+            " and f.canonical_id = o.canonical_id and f.state in ('inflight', 'unknown'))"
+            # a scalar subquery is asked row by row in the order of ids, and no further than the limit; as `not exists`
+            # it became a join of everything that is ready with itself, for every batch
+            " and o.id = (select min(e.id) from ops.outbox e where e.canonical_id = o.canonical_id"
+            " and e.system = o.system and e.stream = o.stream and e.entity = o.entity and e.state = 'ready')"
             f" and {_ONLY} and not {RESTS}"
             " order by id for update skip locked limit :limit)"
             " update ops.outbox o set state = 'inflight', claimed_by = :worker, attempts = attempts + 1,"

@@ -112,11 +112,19 @@ def learn(conn: Connection, table: str, written: int) -> None:
         return
     known = conn.exec_driver_sql(f"select reltuples from pg_class where oid = {literal(table)}::regclass").scalar_one()
     if known < written:
-        # a tenth of the usual sample tells a full table from an empty one; autovacuum looks closer later
-        conn.exec_driver_sql("set local default_statistics_target = 10")
-        # whoever analyses the table now does it for us too; waiting would make two writers wait for each other
-        conn.exec_driver_sql(f"analyze (skip_locked) {table}")
-        conn.exec_driver_sql("set local default_statistics_target to default")
+        relearn(conn, table, written)
+
+
+def relearn(conn: Connection, table: str, changed: int) -> None:
+    """Refreshes a table's statistics after many of its rows took another state: where the planner knows of none in the
+    new state, it compares all of them with each other."""
+    if changed < LEARN_FROM:
+        return
+    # a tenth of the usual sample tells a full table from an empty one; autovacuum looks closer later
+    conn.exec_driver_sql("set local default_statistics_target = 10")
+    # whoever analyses the table now does it for us too; waiting would make two writers wait for each other
+    conn.exec_driver_sql(f"analyze (skip_locked) {table}")
+    conn.exec_driver_sql("set local default_statistics_target to default")
 
 
 def temporary(conn: Connection, name: str, columns: Mapping[str, str], frame: pl.DataFrame) -> str:

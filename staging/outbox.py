@@ -11,6 +11,7 @@ unknown → delivered | ready            looked up first; never a blind second c
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, text
 
-from staging.frames import ident, learn, literal, read_frame, temporary, write_frame
+from staging.frames import ident, learn, literal, read_frame, relearn, temporary, write_frame
 
 _TABLE = ident("ops", "outbox")
 
@@ -215,10 +216,9 @@ def release_set(conn: Connection, which: PlannedSet, hold_seconds: int) -> dict[
         ),
         {**_names(which), "hold": hold_seconds},
     )
-    tally: dict[str, int] = {}
-    for state in found.scalars():
-        tally[state] = tally.get(state, 0) + 1
-    return tally
+    states = list(found.scalars())
+    relearn(conn, _TABLE, len(states))
+    return dict(Counter(states))
 
 
 def hold_set(conn: Connection, which: PlannedSet, hold_id: int) -> int:

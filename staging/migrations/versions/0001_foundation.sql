@@ -414,13 +414,11 @@ CREATE TABLE ops.outbox (
 
 CREATE INDEX ix_outbox_canonical_id ON ops.outbox (canonical_id);
 
-CREATE INDEX ix_outbox_due ON ops.outbox (system, due_at) WHERE state = 'ready';
-
 CREATE INDEX ix_outbox_open ON ops.outbox (system, stream, entity, canonical_id) WHERE state in ('planned', 'ready', 'waiting', 'held', 'inflight', 'unknown');
 
 CREATE INDEX ix_outbox_plan_id ON ops.outbox (plan_id);
 
-CREATE INDEX ix_outbox_state ON ops.outbox (state);
+CREATE INDEX ix_outbox_ready ON ops.outbox (system, stream, entity, op, id) WHERE state = 'ready';
 
 CREATE UNIQUE INDEX uq_outbox_slot ON ops.outbox (system, stream, entity, canonical_id) WHERE state in ('inflight', 'unknown');
 
