@@ -3,7 +3,8 @@
 It has a seeded source of its own, so that customers, orders and invoices are what they were without it. Each part
 changes orders in place, adds rows, and notes in the truth what was planted:
 
-- employee: lists of `{"true_id", "members"}`; leavers_with_login: clerks whose login still works after they left
+- employee: lists of `{"true_id", "members"}`; leavers_with_login: clerks whose login still works after they left;
+  staff_without_login: who should have one and has none
 - cancelled_billed: cancelled orders whose invoice is still open in the ledger
 - shipping_unmarked: orders of which goods left without the order desk's marking it
 - shipments_untold: shipments that the order desk has not heard of
@@ -121,7 +122,7 @@ class Operations:
             joined = (ANCHOR - timedelta(days=chance.random.randint(90, 4_000))).date()
             phone = chance.maker.phone("GB", "2079460")
             self.staff.append(Employee(f"E-{place:03d}", first, last, phone, job, department, manager, joined))
-        for place in (9, 15):  # a clerk and an account manager are gone
+        for place in (9, 12):  # a clerk and an account manager are gone
             self.staff[place] = replace(self.staff[place], left=date(2025, 3, 31))
         self.staff_rows = [self._staff_row(one) for one in self.staff]
         self.planted.bad_records.append(
@@ -141,6 +142,7 @@ class Operations:
                 known_as[one.number].append({"system": "projects", "stream": "users", "id": user_gid(user)})
         self.truth["employee"] = [{"true_id": number, "members": members} for number, members in known_as.items()]
         self.truth["leavers_with_login"] = [one.number for one in known if one.left]
+        self.truth["staff_without_login"] = [one.number for one in desk if one.number not in clerks]
 
     def _staff_row(self, one: Employee) -> Row:
         """A row of the staff workbook: names either way round, days as days or as text."""

@@ -227,6 +227,7 @@ def test_what_happened_around_orders_is_known_everywhere(outcome: Outcome) -> No
     """Each planted omission is made good: nothing else could have been, as nobody was asked."""
     truth, after = outcome.truth, outcome.after
     assert {after["clerks"][number]["active"] for number in truth["leavers_with_login"]} == {"N"}
+    assert {after["clerks"][number]["active"] for number in truth["staff_without_login"]} == {"Y"}
     assert {after["invoices"][number]["Status"] for number in truth["cancelled_billed"]} == {"VOIDED"}
     assert {after["orders"][number]["ship_cd"] for number in truth["shipping_unmarked"]} <= {"P", "F"}
     assert set(truth["shipments_untold"]) <= after["deliveries"].keys()

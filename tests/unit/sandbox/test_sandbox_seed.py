@@ -290,6 +290,10 @@ def test_staff_are_whom_the_systems_name(world: World) -> None:
     mails = {row[2] for row in world.workbook["staff"]}
     assert {doc["properties"]["account_manager"] for doc in world.crm["companies"]} - {None} <= mails
     assert world.truth["leavers_with_login"] == sorted(number for number in clerks if staff[number][8])
+    assert len(world.truth["leavers_with_login"]) == 2
+    (newcomer,) = world.truth["staff_without_login"]
+    assert newcomer in staff.keys() - clerks
+    assert staff[newcomer][8] is None
 
 
 def test_nothing_is_from_the_future(world: World) -> None:
