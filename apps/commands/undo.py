@@ -28,9 +28,7 @@ def register(root: typer.Typer) -> None:
 
 def undo(
     context: typer.Context,
-    run: Annotated[
-        int, typer.Argument(metavar="RUN", help="The number of a sync, as its summary shows it.")
-    ],
+    run: Annotated[int, typer.Argument(metavar="RUN", help="The number of a sync, as its summary shows it.")],
     because: Annotated[str, typer.Option("--because", help="Why; it is kept with the pause and the writes.")],
     by: OptionalBy = None,
     yes: Yes = False,
