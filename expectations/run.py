@@ -1,7 +1,7 @@
 """The gate's engine: one batch of candidates judged by Great Expectations, and checked by our own count.
 
     checked query → temporary table (one evaluation of every predicate) → GX's verdict
-    our own count over the candidate table                              → must agree, else GateDisagrees
+    our own count over the candidate table, on a connection of its own  → must agree, else GateDisagrees
 
 GX runs one batch after another in a process (several at once are unsafe upstream), in one context that keeps nothing
 between batches.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,15 +80,16 @@ def run_batch(
     """
     candidates = Candidates(schema, table, batch_id, only)
     plan = plan_suite(checks)
-    with _ONE_AT_A_TIME, opened(url, docs_dir) as (gx, source):
+    with _ONE_AT_A_TIME, opened(url, docs_dir) as (gx, source), ThreadPoolExecutor(1) as beside:
         engine = source.get_execution_engine().engine
         clock = _Clock()
+        counted = beside.submit(_count, url, plan, candidates)
         _evaluate(engine, plan, candidates, key_columns[-1])
         clock.lap("evaluate")
         result = _run_suite(gx, source, plan, candidates, run_name, meta or {})
         clock.lap("suite")
         found = _unexpected(result, plan)
-        failing_rows = _agree(engine, plan, candidates, found)
+        failing_rows = _agree(counted.result(), plan, candidates, found)
         clock.lap("count")
         page, problem = _document(gx, result, meta or {}) if docs_dir else (None, None)
         clock.lap("docs")
@@ -208,12 +210,24 @@ def _unexpected(result: ExpectationSuiteValidationResult, plan: SuitePlan) -> di
     return found
 
 
-def _agree(engine: sa.Engine, plan: SuitePlan, candidates: Candidates, found: dict[str, int]) -> int:
-    """Count again, straight from the candidate table, and refuse to go on where the two differ.
+def _count(url: str, plan: SuitePlan, candidates: Candidates) -> tuple[int, ...]:
+    """Count straight from the candidate table: see `counts_sql`. Beside GX, which waits for the same rows meanwhile."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    try:
+        with engine.begin() as connection:
+            for setting in SESSION:
+                connection.execute(sa.text(f"SET {setting}"))
+            connection.execute(sa.text("SET TRANSACTION READ ONLY"))
+            return tuple(connection.execute(verbatim(counts_sql(plan.rows, candidates))).one())
+    except exc.DBAPIError as error:
+        raise GateError(f"batch {candidates.batch_id} cannot be counted: {_plainly(error)}") from error
+
+
+def _agree(counted: tuple[int, ...], plan: SuitePlan, candidates: Candidates, found: dict[str, int]) -> int:
+    """Refuse to go on where our own count and GX's verdict differ.
 
     Returns the rows that at least one quarantining check failed."""
-    with engine.connect() as connection:
-        total, failing_rows, *counts = connection.execute(verbatim(counts_sql(plan.rows, candidates))).one()
+    total, failing_rows, *counts = counted
     ours = {ROWS: int(total)} | {c.name: int(n) for c, n in zip(plan.rows, counts, strict=True)}
     differing = tuple((n or "rows", found.get(n, 0), ours[n]) for n in ours if found.get(n, 0) != ours[n])
     if differing:

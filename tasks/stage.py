@@ -112,7 +112,7 @@ def _stage_chunk(
     is_gone = rows["deleted"] | _said_gone(stream, rows)
     live, gone = rows.filter(~is_gone), rows.filter(is_gone)["source_id"].to_list()
     payloads = [text.encode() for text in live["payload"].to_list()]
-    parts = [_Part(world, system, stream, makes, live, payloads, digest, sync_id=sync_id) for makes in stream.makes]
+    parts = [Part(world, system, stream, makes, live, payloads, digest, sync_id=sync_id) for makes in stream.makes]
     for part in parts:
         part.store()
     crash_point("stage.candidates")
@@ -147,7 +147,7 @@ def _said_gone(stream: Stream, rows: pl.DataFrame) -> pl.Series:
     return decoded.frame.select(condition.expr.alias("gone")).to_series()
 
 
-class _Part:
+class Part:
     """One entity that a chunk of a stream's records makes: one batch."""
 
     def __init__(
