@@ -118,9 +118,9 @@ class Planned:
 
     writes     one row a write, by id, with the columns of `WRITES`: op create | update | archive | delete; source_id is
                null for a create; fields: the paths sent; changes: JSON list of {field, old, new, authority} as shown to
-               people and kept for undo, null for a create that waits for
-               nothing (all it asks for is new); waits_for: parents that are missing in the target (the whole write waits);
-               blanked: fields that this write turns empty; hold: why a person must agree first, null: nobody
+               people and kept for undo, null for a create that waits for nothing (all it asks for is new); waits_for:
+               parents that are missing in the target (the whole write waits); blanked: fields that this write turns
+               empty; hold: why a person must agree first, null: nobody
     payload    (id, <paths>)  row for row with `writes`: the values to be sent, in the target's spelling
     present    (id, <paths> Boolean)  row for row with `writes`: what is sent at all (a sent null blanks). A path that
                waits for its parent is not present: when the parent is linked plan again, or put its source id there
