@@ -56,7 +56,9 @@ def waits(world: World, summary: Summary, name: str) -> list[str]:
     if summary.held:
         found += _holds(world, summary) or [f"{summary.held} writes are held for {owners}: `concord holds list`"]
     if summary.reviews:
-        found.append(f"{summary.reviews} doubtful pairs wait for {stewards}: `concord reviews list`")
+        asked = [e for e, counts in summary.entities.items() if counts.get("asked")]
+        reviewers = ", ".join(dict.fromkeys(world.owner_of(world.landscape.model[e]) for e in asked)) or stewards
+        found.append(f"{summary.reviews} doubtful pairs wait for {reviewers}: `concord reviews list`")
     if summary.findings:
         found.append(f"{summary.findings} findings wait for {stewards}: `concord findings list`")
     if summary.quarantined:

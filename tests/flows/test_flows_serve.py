@@ -147,7 +147,7 @@ def test_a_failing_run_tells_integration_owner_cause_and_next_step_once_and_when
     assert "customer-details" in told
     assert "head-of-sales (Priya Raman, @priya)" in told
     assert "crm (companies) refuses our credentials" in told
-    assert "product-prices run as before" in told
+    assert "product-prices, logins run as before" in told
     assert "renew the credentials of crm (env CRM_TOKEN), then: concord sync customer-details" in told
     [incident] = served.job.rows("select * from ops.incident where key = 'system:crm'")
     assert (incident["state"], incident["times"]) == ("open", 2)
