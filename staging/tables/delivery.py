@@ -86,6 +86,10 @@ outbox = Table(
         "canonical_id",
         postgresql_where=text("state in ('planned', 'ready', 'waiting', 'held', 'inflight', 'unknown')"),
     ),
+    # the states that a release, a hold and a parent ask for, each by what they ask with
+    Index("ix_outbox_planned", "integration", postgresql_where=text("state = 'planned'")),
+    Index("ix_outbox_held", "hold_id", postgresql_where=text("state = 'held'")),
+    Index("ix_outbox_waiting", "system", postgresql_where=text("state = 'waiting'")),
     Index("ix_outbox_ready", "system", "stream", "entity", "op", "id", postgresql_where=text("state = 'ready'")),
     Index(None, "plan_id"),
     Index(None, "canonical_id"),

@@ -414,11 +414,17 @@ CREATE TABLE ops.outbox (
 
 CREATE INDEX ix_outbox_canonical_id ON ops.outbox (canonical_id);
 
+CREATE INDEX ix_outbox_held ON ops.outbox (hold_id) WHERE state = 'held';
+
 CREATE INDEX ix_outbox_open ON ops.outbox (system, stream, entity, canonical_id) WHERE state in ('planned', 'ready', 'waiting', 'held', 'inflight', 'unknown');
 
 CREATE INDEX ix_outbox_plan_id ON ops.outbox (plan_id);
 
+CREATE INDEX ix_outbox_planned ON ops.outbox (integration) WHERE state = 'planned';
+
 CREATE INDEX ix_outbox_ready ON ops.outbox (system, stream, entity, op, id) WHERE state = 'ready';
+
+CREATE INDEX ix_outbox_waiting ON ops.outbox (system) WHERE state = 'waiting';
 
 CREATE UNIQUE INDEX uq_outbox_slot ON ops.outbox (system, stream, entity, canonical_id) WHERE state in ('inflight', 'unknown');
 
