@@ -6,6 +6,8 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 CODE := apps benchmarks canonical connectors deployments expectations flows sandbox staging tasks
 QUICK := not slow and not faults
+# as many test processes as there are cores, four at most; a file's tests stay together
+AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: setup demo test test-all check format lock schema bench clean help
 .DEFAULT_GOAL := help
@@ -25,18 +27,19 @@ demo: setup
 
 test: setup
 	@echo "Tests (without the slow ones and the fault matrix: make test-all)"
-	@$(PY) -m pytest -q -m "$(QUICK)"
+	@$(PY) -m pytest -q $(AT_ONCE) -m "$(QUICK)"
 
 test-all: setup
 	@echo "All tests"
-	@$(PY) -m pytest -q
+	@$(PY) -m pytest -q $(AT_ONCE) -m "$(QUICK)"
+	@$(PY) -m pytest -q -m "slow or faults"
 
 check: setup
 	@echo "check 1/6: format";    $(PY) -m ruff format --check --quiet $(CODE) tests || { echo "run: make format" >&2; exit 1; }
 	@echo "check 2/6: lint";      $(PY) -m ruff check --quiet $(CODE) tests
 	@echo "check 3/6: types";     $(PY) -m mypy
 	@echo "check 4/6: layers";    .venv/bin/lint-imports --no-logo
-	@echo "check 5/6: unit tests"; $(PY) -m pytest -q tests/unit --cov --cov-report=
+	@echo "check 5/6: unit tests"; $(PY) -m pytest -q $(AT_ONCE) tests/unit --cov --cov-report=
 	@echo "check 6/6: coverage of canonical/ by branch"; $(PY) -m coverage report --fail-under=95
 
 format: setup
