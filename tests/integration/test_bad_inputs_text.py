@@ -244,6 +244,7 @@ def test_a_damaged_record_is_not_taken_for_gone(bench: Bench, name: str) -> None
 # ---- 43: a walk that does not get on
 
 
+@pytest.mark.slow
 def test_43_pages_without_records_and_ever_new_tokens_end_too(bench: Bench) -> None:
     """Each token is new, each page is empty: the walk is given up after a number of pages, not after years."""
     bench.source.pages = [page(after=n + 1) for n in range(2_000)]

@@ -90,7 +90,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory, module_database: TestDatabase
 
 
 @pytest.fixture
-def concord(shop: Path, capsys: pytest.CaptureFixture[str]) -> Concord:
+def concord(shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Concord:
+    monkeypatch.setenv("COLUMNS", "160")  # wide enough that no sentence of a table is broken
+
     def call(*arguments: str) -> Said:
         capsys.readouterr()
         code = run(list(arguments))

@@ -20,6 +20,9 @@ from connectors.paging import Shape, Split, Splitter
 from tests.contract.corpora.test_corpora_json import attempt, exactly
 from tests.fixtures.corpora.json_conformance import ACCEPT, OPEN, REJECT
 
+pytestmark = pytest.mark.slow
+"""Every text and document through every connector: minutes, and in `make test-all`."""
+
 BOUNDED = settings(max_examples=100, deadline=None)
 OUR_RULES = {"encoding", "number", "duplicate_key", "depth", "json"}
 SPLITTER = Splitter(

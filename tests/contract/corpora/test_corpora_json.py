@@ -22,6 +22,9 @@ from tests.contract.corpora.speakers import Said, Speaker
 from tests.fixtures.corpora.json_conformance import ACCEPT, OPEN, REJECT
 from tests.fixtures.database import TestDatabase
 
+pytestmark = pytest.mark.slow
+"""Every text and document through every connector: minutes, and in `make test-all`."""
+
 Talk = tuple[Speaker, Said, Shore]
 BOM = b"\xef\xbb\xbf"
 

@@ -27,6 +27,9 @@ from tests.contract.corpora.shore import Landed, Shore
 from tests.fixtures.corpora.naughty_strings import BROKEN, STRINGS
 from tests.fixtures.database import TestDatabase
 
+pytestmark = pytest.mark.slow
+"""Every text and document through every connector: minutes, and in `make test-all`."""
+
 LONG_AGO = 1_700_000_000
 TEXTS = list(STRINGS.values())
 

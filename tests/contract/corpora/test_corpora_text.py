@@ -18,6 +18,9 @@ from tests.contract.corpora.shore import Landed, Shore, spelt
 from tests.contract.corpora.speakers import Said, Speaker, speakers
 from tests.fixtures.corpora.naughty_strings import BROKEN, STRINGS
 
+pytestmark = pytest.mark.slow
+"""Every text and document through every connector: minutes, and in `make test-all`."""
+
 BY_HAND = {"files", "sql"}
 """Sources that do not speak JSON: their texts are told in test_corpora_tables.py."""
 EVERYTHING = {**STRINGS, **BROKEN}
