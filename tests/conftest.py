@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.fixtures.database", "tests.fixtures.prefect", "tests.fixtures.mainjob"]
+pytest_plugins = ["tests.fixtures.database", "tests.fixtures.prefect", "tests.fixtures.mainjob", "tests.fixtures.said"]
 
 TOP = Path(__file__).resolve().parent.parent
-FROM_OUTSIDE = ("CONCORD_DATABASE_URL", "CONCORD_DATABASE_OWNER_URL", "CONCORD_LANDSCAPE", "PREFECT_API_URL")
+FROM_OUTSIDE = ("CONCORD_DATABASE_URL", "CONCORD_DATABASE_OWNER_URL", "CONCORD_LANDSCAPE", "PREFECT_API_URL", "COLUMNS")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests reach neither the developer's database nor their orchestrator, whatever the shell has set."""
+    """Tests reach neither the developer's database nor their orchestrator and see tables as wide as in a file, whatever
+    the shell has set."""
     for name in FROM_OUTSIDE:
         os.environ.pop(name, None)
 

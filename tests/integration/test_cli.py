@@ -13,10 +13,8 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -28,6 +26,7 @@ from staging.engine import engine, transaction
 from tasks import sync as syncs
 from tasks.world import World
 from tests.fixtures.database import TestDatabase
+from tests.fixtures.said import Concord, speaker
 
 SHOP = Path(__file__).resolve().parents[1] / "fixtures" / "landscapes" / "shop"
 LIST = """Ref,Name,VAT,Mail,Phone,Town,Postcode,State,Colour
@@ -45,22 +44,6 @@ insert into clients values (71, 'Harlow Tools Ltd', 'GB111111111', 'old@harlow.e
 insert into clients values (72, 'Bakewel Ovens', '', 'office@bakewell-ovens.example', '01144960004', 'Derby',
   'DE1 1AA');
 """
-
-
-@dataclass(frozen=True)
-class Said:
-    """What one call of `concord` said, and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Concord = Callable[..., Said]
 
 
 @pytest.fixture(scope="module")
@@ -90,17 +73,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory, module_database: TestDatabase
 
 
 @pytest.fixture
-def concord(shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Concord:
-    monkeypatch.setenv("COLUMNS", "160")  # wide enough that no sentence of a table is broken
-
-    def call(*arguments: str) -> Said:
-        capsys.readouterr()
-        code = run(list(arguments))
-        said = capsys.readouterr()
-        assert "Traceback" not in said.out + said.err
-        return Said(code, said.out, said.err)
-
-    return call
+def concord(shop: Path, capsys: pytest.CaptureFixture[str]) -> Concord:
+    return speaker(capsys)
 
 
 @pytest.fixture(scope="module")

@@ -2,49 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 
 from apps import exits
-from apps.cli import run
-from staging import ledger
-from staging.engine import engine, transaction
 from tests.fixtures.mainjob import MainJob
-
-
-@dataclass(frozen=True)
-class Said:
-    """What one call of `concord` said, and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Concord = Callable[..., Said]
-
-
-@pytest.fixture
-def concord(main_job: MainJob, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Concord:
-    monkeypatch.setenv("CONCORD_LANDSCAPE", str(main_job.folder))
-
-    def call(*arguments: str) -> Said:
-        capsys.readouterr()
-        code = run(list(arguments))
-        said = capsys.readouterr()
-        assert "Traceback" not in said.out + said.err
-        return Said(code, said.out, said.err)
-
-    return call
-
+from tests.fixtures.outside import in_agreement
+from tests.fixtures.said import Concord
 
 OBSERVED = (
     '- {system: legacy, stream: clients, mode: write}\n    timing: {schedule: "*/15 * * * *"',
@@ -57,11 +20,6 @@ def observing(main_job: MainJob) -> MainJob:
     """The order database is told of customers no more: its target has the mode that is nobody's word, `observe`."""
     main_job.replace_in("landscape.yaml", *OBSERVED)
     return main_job
-
-
-def in_agreement(job: MainJob) -> bool:
-    with transaction(engine("app")) as conn:
-        return [c for c in ledger.verify(conn) if not c.ok] == []
 
 
 def move(job: MainJob) -> dict[tuple[str, str], str]:
@@ -88,7 +46,7 @@ def test_an_observed_target_is_planned_and_reported_and_told_nothing(observing: 
     second = observing.sync()
     assert (second.target_writes, second.golden_versions) == (0, 0)
     assert "observed" not in second.targets.get("legacy/clients", {}), "it is said once, not with every sync"
-    assert in_agreement(observing)
+    assert in_agreement()
     said = concord("status")
     assert "observed only: customer-details to legacy/clients" in said.out
     assert "concord golive customer-details" in said.out
@@ -122,7 +80,7 @@ def test_going_live_shows_the_first_plan_asks_and_lets_delivery_begin(observing:
     observing.sync()
     [change] = observing.written_since(mark)["legacy"]
     assert (change["new"]["client_no"], change["new"]["tel"]) == (ids["legacy", "clients"], "+442079460111")
-    assert in_agreement(observing)
+    assert in_agreement()
     again = observing.sync()
     assert (again.target_writes, again.golden_versions) == (0, 0)
     assert "live by integration-owner" in concord("status").out
@@ -140,7 +98,7 @@ def test_what_went_live_is_observed_again(observing: MainJob, concord: Concord) 
     assert "observed only" in concord("status").out
     ended = observing.rows("select ended_because from ops.going_live")
     assert ended == [{"ended_because": "wrong numbers"}]
-    assert in_agreement(observing)
+    assert in_agreement()
 
 
 def test_a_plan_does_not_send_what_is_only_observed(observing: MainJob, concord: Concord) -> None:
@@ -151,7 +109,7 @@ def test_a_plan_does_not_send_what_is_only_observed(observing: MainJob, concord:
     mark = observing.mark()
     assert concord("apply", str(made["saved_plan_id"]), "--yes").code == exits.DONE
     assert set(observing.written_since(mark)) == {"accounting"}
-    assert in_agreement(observing)
+    assert in_agreement()
 
 
 def test_from_then_on_the_brake_counts(observing: MainJob, concord: Concord) -> None:

@@ -2,54 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import psycopg
 import pytest
 
 from apps import exits
-from apps.cli import run
-from staging import ledger
-from staging.engine import engine, transaction
 from tests.fixtures.mainjob import MainJob
-
-
-@dataclass(frozen=True)
-class Said:
-    """What one call of `concord` said, and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Concord = Callable[..., Said]
-
-
-@pytest.fixture
-def concord(main_job: MainJob, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Concord:
-    monkeypatch.setenv("CONCORD_LANDSCAPE", str(main_job.folder))
-
-    def call(*arguments: str) -> Said:
-        capsys.readouterr()
-        code = run(list(arguments))
-        said = capsys.readouterr()
-        assert "Traceback" not in said.out + said.err
-        return Said(code, said.out, said.err)
-
-    return call
-
-
-def in_agreement() -> bool:
-    with transaction(engine("app")) as conn:
-        return [c for c in ledger.verify(conn) if not c.ok] == []
+from tests.fixtures.outside import in_agreement
+from tests.fixtures.said import Concord
 
 
 def test_one_edited_record_is_written_where_it_should_be_known_and_no_other(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,50 +12,15 @@ from typing import Any
 import pytest
 
 from apps import exits
-from apps.cli import run
-from staging import ledger, pauses
-from staging.engine import engine, transaction
+from staging import pauses
 from tasks.deliver import deliver
 from tests.fixtures.badsource import BadSource, page, record
 from tests.fixtures.mainjob import MainJob
+from tests.fixtures.outside import in_agreement
+from tests.fixtures.said import Concord
 from tests.integration.test_bad_inputs import Bench
 
 CLAIMS_STOP_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Said:
-    """What one call of `concord` said, and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Concord = Callable[..., Said]
-
-
-@pytest.fixture
-def concord(main_job: MainJob, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Concord:
-    monkeypatch.setenv("CONCORD_LANDSCAPE", str(main_job.folder))
-
-    def call(*arguments: str) -> Said:
-        capsys.readouterr()
-        code = run(list(arguments))
-        said = capsys.readouterr()
-        assert "Traceback" not in said.out + said.err
-        return Said(code, said.out, said.err)
-
-    return call
-
-
-def in_agreement() -> bool:
-    with transaction(engine("app")) as conn:
-        return [c for c in ledger.verify(conn) if not c.ok] == []
 
 
 def known_everywhere(job: MainJob, number: int) -> list[dict[tuple[str, str], str]]:

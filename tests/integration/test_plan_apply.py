@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,47 +13,17 @@ import pytest
 import sqlalchemy as sa
 
 from apps import exits
-from apps.cli import run
-from staging import ledger
 from staging.crash import VARIABLE
 from staging.engine import engine, transaction
 from tests.fixtures.mainjob import MainJob
+from tests.fixtures.outside import in_agreement
+from tests.fixtures.said import Concord
 
 TOP = Path(__file__).resolve().parents[2]
 TABLES = (
     "golden.customer", "golden.history", "staging.customer", "ops.outbox", "ops.plan", "ops.sync", "ops.batch",
     "ops.shadow", "ops.crosswalk", "ops.finding", "ops.review", "ops.quarantine", "ops.hold", "ops.dirty",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Said:
-    """What one call of `concord` said, and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Concord = Callable[..., Said]
-
-
-@pytest.fixture
-def concord(main_job: MainJob, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Concord:
-    monkeypatch.setenv("CONCORD_LANDSCAPE", str(main_job.folder))
-
-    def call(*arguments: str) -> Said:
-        capsys.readouterr()
-        code = run(list(arguments))
-        said = capsys.readouterr()
-        assert "Traceback" not in said.out + said.err
-        return Said(code, said.out, said.err)
-
-    return call
 
 
 @pytest.fixture
@@ -80,11 +47,6 @@ def call_them(job: MainJob, customers: list[dict[tuple[str, str], str]], first: 
     """Gives each customer another phone number in the CRM."""
     for n, ids in enumerate(customers, first):
         job.edit("crm", "companies", ids["crm", "companies"], {"phone": f"020 7946 {n + 100:04d}"})
-
-
-def in_agreement(job: MainJob) -> bool:
-    with transaction(engine("app")) as conn:
-        return [c for c in ledger.verify(conn) if not c.ok] == []
 
 
 def counts() -> dict[str, int]:
@@ -136,7 +98,7 @@ def test_exactly_the_plan_is_applied_and_only_once(
     assert said.code == exits.DONE, said.out + said.err
     assert set(main_job.written_since(mark)) == {"accounting", "legacy"}
     assert main_job.stored("accounting", "contacts")[customer["accounting", "contacts"]]["Phones"]
-    assert in_agreement(main_job)
+    assert in_agreement()
     mark = main_job.mark()
     again = concord("apply", plan, "--yes")
     assert again.code == exits.DONE
@@ -176,7 +138,7 @@ def test_what_moved_is_told_field_by_field_and_nothing_is_written(main_job: Main
     assert "would be now" in said.out
     assert "concord plan customer-details --save" in said.out
     assert old != main_job.stored("crm", "companies")
-    assert in_agreement(main_job)
+    assert in_agreement()
     # a plan made now is applied
     assert concord("apply", str(save(concord)["saved_plan_id"]), "--yes").code == exits.DONE
     quiet(main_job)
@@ -194,7 +156,7 @@ def test_an_interrupted_apply_goes_on_where_it_stopped(
         cwd=TOP, env={**os.environ, **main_job.environment, VARIABLE: moment}, check=False, capture_output=True,
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert in_agreement(main_job)
+    assert in_agreement()
     said = concord("apply", plan, "--yes")
     assert said.code == exits.DONE, said.out + said.err
     with transaction(engine("app")) as conn:  # what was looked up after the kill is sent again a moment later
@@ -205,7 +167,7 @@ def test_an_interrupted_apply_goes_on_where_it_stopped(
     phones = main_job.stored("accounting", "contacts")[customer["accounting", "contacts"]]["Phones"]
     assert "+442079460100" in {p["PhoneNumber"] for p in phones}
     assert main_job.value("select count(*) from ops.outbox where state not in ('delivered', 'held', 'superseded')") == 0
-    assert in_agreement(main_job)
+    assert in_agreement()
     quiet(main_job)
 
 
@@ -240,7 +202,7 @@ def test_the_brake_still_holds_what_is_applied_unless_a_person_proves_and_approv
     said = concord(*approve, "--by", "finance-lead")
     assert said.code == exits.DONE, said.out + said.err
     assert len(main_job.written_since(mark)["legacy"]) == 10
-    assert in_agreement(main_job)
+    assert in_agreement()
 
 
 def test_who_made_a_plan_does_not_approve_its_holds(
