@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Any
 
 import orjson
@@ -22,9 +23,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from sandbox.faults import Fault, FaultPlan
+from sandbox import lies
+from sandbox.faults import WITH_WORK, Fault, FaultPlan
 from sandbox.oauth import Authority
-from sandbox.store import Store
+from sandbox.store import Doc, Store, Streams
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 _LOOPBACK = {"127.0.0.1", "::1", "testclient"}
@@ -110,6 +112,10 @@ class Plane:
     def __init__(self, parts: SystemParts) -> None:
         self.parts = parts
         self.faults = FaultPlan()
+        self._pages: dict[str, list[Doc]] = {}
+        """Path → the records of the page that was answered last, for `duplicate_page`."""
+        self._frozen: dict[tuple[int, str], tuple[int, Any]] = {}
+        """(fault, what it keeps) → the window it was kept in, and what is repeated while the fault lasts."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -118,31 +124,36 @@ class Plane:
             return
         body = await _read_body(receive)
         request = Request(scope, _replay(body))
+        store = self.parts.store
+        store.set_clock(self.faults.clock_offset_seconds)
         if request.url.path.startswith("/_sandbox/"):
             told = self._admin(request, body)
-            self.parts.store.commit()
+            store.commit()
             await _send(send, told)
             return
         text = body.decode("utf-8", "replace")
-        fault = self.faults.take(request.method, request.url.path, text)
+        path = request.url.path
+        fault = self.faults.take(request.method, path, text, is_search=_is_search(request))
         answer = await self._work(request, body, fault)
-        self.parts.store.log_request(
+        store.log_request(
             method=request.method,
-            path=request.url.path,
+            path=path,
             query=request.url.query,
             body=text,
             status=answer.status if answer else 0,
-            is_write=self.parts.is_write(request.method, request.url.path),
+            is_write=self.parts.is_write(request.method, path),
             fault=fault.kind if fault else "",
         )
-        self.parts.store.commit()
+        store.commit()
+        if answer is not None:
+            answer.headers.append((b"date", formatdate(store.clock_seconds, usegmt=True).encode()))
         await _deliver(scope, send, answer, fault)
+        if (transport := scope.get("state", {}).get("transport")) is not None and transport.is_closing():
+            await receive()  # of a connection that is closed; else the server answers on it that nothing was answered
 
     async def _work(self, request: Request, body: bytes, fault: Fault | None) -> _Answer | None:
         """Do what was asked, unless the fault says otherwise. None: the connection is to be cut."""
         match fault:
-            case Fault(kind="status"):
-                return _canned(fault.status, fault.text, fault.headers)
             case Fault(kind="html200"):
                 page = fault.text or "<!doctype html><title>Please sign in</title><h1>Please sign in</h1>"
                 return _canned(200, page, {"content-type": "text/html; charset=utf-8", **fault.headers})
@@ -150,18 +161,76 @@ class Plane:
                 return _canned(200, "", fault.headers)
             case Fault(kind="reset_before"):
                 return None
+            case Fault(kind=kind) if kind not in WITH_WORK:
+                return _canned(fault.status, fault.text, fault.headers)
             case Fault(kind="delay"):
                 await asyncio.sleep(fault.seconds)
             case Fault(kind="expire") if self.parts.oauth is not None:
                 self.parts.oauth.expire()
         refused = self.parts.guard(request)
-        answer = await _capture(refused if refused is not None else self.parts.app, request.scope, _replay(body))
+        with self._view(request, fault):
+            answer = await _capture(refused if refused is not None else self.parts.app, request.scope, _replay(body))
         match fault:
             case Fault(kind="reset_after"):
                 return None
             case Fault(kind="status_after"):
                 return _canned(fault.status, fault.text, fault.headers)
-        return answer
+            case Fault(kind="empty_after"):
+                return _canned(answer.status, "", fault.headers)
+        return self._told(request, body, answer, fault)
+
+    def _view(self, request: Request, fault: Fault | None) -> contextlib.AbstractContextManager[None]:
+        """What this request sees of the store: what is there, or what the fault lets it see."""
+        store, is_write = self.parts.store, self.parts.is_write(request.method, request.url.path)
+        match fault:
+            case Fault(kind="stale_read") if not is_write:
+                past: Streams = self._kept(fault, "store", store.copied)
+                return store.seen_as(past)
+            case Fault(kind="search_lag") if not is_write:
+                return store.seen_as(store.without_newborn(fault.seconds))
+        return contextlib.nullcontext()
+
+    def _kept(self, fault: Fault, what: str, make: Callable[[], Any]) -> Any:
+        """Something that stays the same as long as the fault's window lasts."""
+        window = self.faults.window(fault) or 0
+        number, kept = self._frozen.get((fault.id, what), (-1, None))
+        if number != window:
+            kept = make()
+            self._frozen[fault.id, what] = (window, kept)
+        return kept
+
+    def _told(self, request: Request, body: bytes, answer: _Answer, fault: Fault | None) -> _Answer:
+        """The answer as a lying system gives it. An honest page is remembered, to be repeated one day."""
+        doc = lies.parsed(answer.body) if answer.status < 300 else None
+        if doc is None:
+            return answer
+        path = request.url.path
+        last, records = self._pages.get(path), lies.records_of(doc)
+        if lies.list_name(doc) is not None and not self.parts.is_write(request.method, path):
+            self._pages[path] = records
+        match fault:
+            case Fault(kind="empty_list"):
+                told = lies.without_records(doc)
+            case Fault(kind="cut_closed"):
+                told = lies.cut_short(doc)
+            case Fault(kind="duplicate_page") if last is not None:
+                told = lies.with_records(doc, last)
+            case Fault(kind="endless_page"):
+                told = self._kept(fault, path, lambda: lies.endless(doc, _asked_after(request, body)))
+            case Fault(kind="wrong_id"):
+                told = lies.with_other_id(doc, fault.other_id)
+            case Fault(kind="retyped"):
+                told = lies.retyped(doc, fault.fields)
+            case _:
+                return answer
+        return _Answer(answer.status, _resized(answer.headers, told), orjson.dumps(told))
+
+    def _plant(self, wanted: Doc) -> Fault:
+        """A new fault, with what it freezes frozen now."""
+        fault = self.faults.plant(wanted)
+        if fault.kind == "stale_read" and self.faults.window(fault) is not None:
+            self._kept(fault, "store", self.parts.store.copied)
+        return fault
 
     def _admin(self, request: Request, body: bytes) -> _Answer:
         """The doors for tests and for the curious. Loopback only."""
@@ -184,12 +253,13 @@ class Plane:
                 case ("POST", "edit"):
                     return _json(200, self.parts.edit(wanted["stream"], str(wanted["id"]), wanted["fields"]))
                 case ("POST", "fault"):
-                    return _json(201, {"id": self.faults.plant(wanted).id})
+                    return _json(201, {"id": self._plant(wanted).id})
                 case ("GET", "faults"):
                     return _json(200, {"faults": self.faults.listed()})
                 case ("DELETE", "faults" | "fault"):
-                    self.faults.clear()
-                    return _json(200, {"faults": []})
+                    named = request.query_params.get("id")
+                    self.faults.clear(int(named) if named else None)
+                    return _json(200, {"faults": self.faults.listed()})
                 case (method, name) if name.split("/")[0] == "oauth" and self.parts.oauth is not None:
                     return _json(200, self.parts.oauth.door(method, name, wanted))
         except KeyError as missing:
@@ -211,6 +281,22 @@ async def _read_body(receive: Receive) -> bytes:
         if size > MAX_BODY_BYTES or not message.get("more_body", False):
             break
     return b"".join(pieces)
+
+
+def _is_search(request: Request) -> bool:
+    """Whether a request looks records up by what they hold, which vendors answer from an index."""
+    return request.url.path.endswith("/search") or bool({"where", "searchTerm"} & request.query_params.keys())
+
+
+def _asked_after(request: Request, body: bytes) -> str:
+    """The token that a page was asked for with, "" for none."""
+    asked = request.query_params.get("after") or request.query_params.get("offset")
+    return str(asked or (lies.parsed(body) or {}).get("after") or "")
+
+
+def _resized(headers: list[tuple[bytes, bytes]], told: Doc) -> list[tuple[bytes, bytes]]:
+    kept = [(name, value) for name, value in headers if name.lower() != b"content-length"]
+    return [*kept, (b"content-length", str(len(orjson.dumps(told))).encode())]
 
 
 def _replay(body: bytes) -> Receive:
@@ -259,9 +345,11 @@ async def _deliver(scope: Scope, send: Send, answer: _Answer | None, fault: Faul
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         case Fault(kind="truncated"):
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-            half = answer.body[: len(answer.body) // 2]
-            await send({"type": "http.response.body", "body": half, "more_body": True})
+            end = fault.at if fault.at >= 0 else len(answer.body) // 2
+            await send({"type": "http.response.body", "body": answer.body[:end], "more_body": True})
             _cut(scope, is_hard=False)
+        case Fault(kind="cut_closed"):
+            await _send_until_close(scope, send, answer)
         case _:
             await _send(send, answer)
 
@@ -269,6 +357,18 @@ async def _deliver(scope: Scope, send: Send, answer: _Answer | None, fault: Faul
 async def _send(send: Send, answer: _Answer) -> None:
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+async def _send_until_close(scope: Scope, send: Send, answer: _Answer) -> None:
+    """An answer whose end is the end of the connection. Written by hand: the server would frame it in chunks."""
+    transport = scope.get("state", {}).get("transport")
+    if transport is None:
+        await _send(send, answer)
+        return
+    kept = [(name, value) for name, value in answer.headers if name.lower() != b"content-length"]
+    lines = [b"HTTP/1.1 %d Told" % answer.status, *(b"%s: %s" % one for one in kept), b"connection: close", b"", b""]
+    transport.write(b"\r\n".join(lines) + answer.body)
+    transport.close()
 
 
 def _cut(scope: Scope, is_hard: bool = True) -> None:

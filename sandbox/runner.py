@@ -130,7 +130,13 @@ async def serve(state_dir: Path, database_url: str | None, ports: Mapping[str, i
         listener.bind(("127.0.0.1", ports[name]))
         found[name] = listener.getsockname()[1]
         config = uvicorn.Config(
-            plane, log_level="warning", access_log=False, lifespan="off", http=TransportProtocol, timeout_keep_alive=75
+            plane,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            http=TransportProtocol,
+            timeout_keep_alive=75,
+            date_header=False,  # the plane's own: a system's clock may be off
         )
         servers[name] = _Server(config)
         tasks.append(asyncio.create_task(servers[name].serve([listener])))

@@ -10,12 +10,16 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 Doc = dict[str, Any]
+Streams = dict[str, dict[str, Doc]]
+_past: ContextVar[Streams | None] = ContextVar("past", default=None)
+"""What reads see instead of what is stored, within `Store.seen_as`."""
 
 _TABLES = """
 create table if not exists record (
@@ -51,9 +55,11 @@ class Store:
         self._db.execute("pragma journal_mode=wal")
         self._db.execute("pragma synchronous=normal")
         self._db.executescript(_TABLES)
-        self._streams: dict[str, dict[str, Doc]] = {}
+        self._streams: Streams = {}
+        self._born: dict[tuple[str, str], float] = {}
         self._position = 0
         self._last_mark = 0
+        self._clock_offset_ms = 0
         for stream, record_id, position, doc in self._db.execute(
             "select stream, id, position, doc from record order by position"
         ):
@@ -63,7 +69,8 @@ class Store:
 
     def stream(self, name: str) -> dict[str, Doc]:
         """All documents of a stream by id, oldest first. Change them only through `put`."""
-        return self._streams.setdefault(name, {})
+        past = _past.get()
+        return (self._streams if past is None else past).setdefault(name, {})
 
     def get(self, stream: str, record_id: str) -> Doc | None:
         """One document, or None."""
@@ -80,6 +87,8 @@ class Store:
         rows = []
         for record_id, doc in docs:
             self._position += 1
+            if record_id not in known:
+                self._born[stream, record_id] = time.monotonic()
             known[record_id] = doc
             rows.append((stream, record_id, self._position, orjson.dumps(doc)))
         self._db.executemany(
@@ -95,9 +104,43 @@ class Store:
         self._db.execute("delete from record where stream = ? and id = ?", (stream, record_id))
 
     def next_mark(self) -> int:
-        """A change mark in epoch milliseconds: the clock's, and never the same twice from this process."""
-        self._last_mark = max(now_ms(), self._last_mark + 1)
+        """A change mark in epoch milliseconds: the clock's, and never the same twice while the clock is not set."""
+        self._last_mark = max(now_ms() + self._clock_offset_ms, self._last_mark + 1)
         return self._last_mark
+
+    def set_clock(self, offset_seconds: float) -> None:
+        """Let this system's clock be so many seconds off: its change marks jump there, and back."""
+        offset_ms = int(offset_seconds * 1000)
+        if offset_ms != self._clock_offset_ms:
+            self._clock_offset_ms, self._last_mark = offset_ms, 0
+
+    @property
+    def clock_seconds(self) -> float:
+        """The time by this system's clock, in seconds since 1970."""
+        return (now_ms() + self._clock_offset_ms) / 1000
+
+    def copied(self) -> Streams:
+        """Everything that is stored now, for `seen_as` later."""
+        copied: Streams = orjson.loads(orjson.dumps(self._streams))
+        return copied
+
+    def without_newborn(self, seconds: float) -> Streams:
+        """What is stored but for records that were first stored in the last so many seconds. For reading only."""
+        since = time.monotonic() - seconds
+        newborn = {place for place, at in self._born.items() if at > since}
+        return {
+            name: {record_id: doc for record_id, doc in docs.items() if (name, record_id) not in newborn}
+            for name, docs in self._streams.items()
+        }
+
+    @contextmanager
+    def seen_as(self, streams: Streams) -> Iterator[None]:
+        """Reads within the block see these documents. For requests that write nothing."""
+        token = _past.set(streams)
+        try:
+            yield
+        finally:
+            _past.reset(token)
 
     def log_request(
         self, *, method: str, path: str, query: str, body: str, status: int, is_write: bool, fault: str

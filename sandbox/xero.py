@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from sandbox.oauth import XERO, Authority
 from sandbox.plane import Json, Plane, RollingLimit, SystemParts
-from sandbox.store import Doc, Store, now_ms
+from sandbox.store import Doc, Store
 from sandbox.xero_books import Books
 from sandbox.xero_documents import BANK_ACCOUNT, ID_FIELD
 from sandbox.xero_values import Invalid, compile_where, dec, mark, mark_ms, money, order_key
@@ -98,7 +98,8 @@ class Api:
 
     def answer(self, content: Doc, status: int = 200) -> Response:
         """An answer in the vendor's envelope, with what is left of the limits."""
-        envelope = {"Id": str(uuid.uuid4()), "Status": "OK", "ProviderName": "Concord", "DateTimeUTC": mark(now_ms())}
+        envelope = {"Id": str(uuid.uuid4()), "Status": "OK", "ProviderName": "Concord"}
+        envelope["DateTimeUTC"] = mark(int(self.books.store.clock_seconds * 1000))
         return Json({**envelope, **content}, status, self._limits())
 
     def _shown(self, resource: Resource, doc: Doc) -> Doc:
