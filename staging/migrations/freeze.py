@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable
 
 from staging.tables import SCHEMAS, metadata
+from staging.tables.guards import GUARDS
 
 FIRST = Path(__file__).parent / "versions" / "0001_foundation.sql"
 HEADER = "-- The first schema, written by `make schema` from staging/tables/; never edited by hand.\n\n"
@@ -26,6 +27,7 @@ def rendered() -> str:
         statements.append(str(CreateTable(table).compile(dialect=dialect)))
         indexes = sorted(table.indexes, key=lambda index: str(index.name))
         statements += [str(CreateIndex(index).compile(dialect=dialect)) for index in indexes]
+    statements += GUARDS
     lines = (line.rstrip() for statement in statements for line in f"{statement.strip()};\n".split("\n"))
     return HEADER + "\n".join(lines)
 

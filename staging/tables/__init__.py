@@ -22,8 +22,10 @@ from staging.tables.delivery import (
 from staging.tables.identity import crosswalk, history, match_key, review
 from staging.tables.landing import cursor, extract_run, inbox, raw_record, record
 from staging.tables.operations import (
+    alert_attempt,
     alert_outbox,
     audit,
+    audit_reason,
     breaker,
     going_live,
     incident,
@@ -34,16 +36,18 @@ from staging.tables.operations import (
     token,
     unit_of_work,
 )
-from staging.tables.queues import approval, dead_letter, finding, hold, quarantine
+from staging.tables.queues import approval, dead_letter, finding, hold, override, quarantine
 from staging.tables.runs import batch, declaration, sync
 
 __all__ = [
     "OUTBOX_STATES",
     "SCHEMAS",
+    "alert_attempt",
     "alert_outbox",
     "approval",
     "attempt",
     "audit",
+    "audit_reason",
     "batch",
     "breaker",
     "crosswalk",
@@ -62,6 +66,7 @@ __all__ = [
     "match_key",
     "metadata",
     "outbox",
+    "override",
     "pause",
     "plan",
     "quarantine",

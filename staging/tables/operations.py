@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import ARRAY, BigInteger, Boolean, Column, Float, Index, Integer, Table, Text, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON
 
 from staging.tables.columns import at, identity, metadata, one_of, words
 
@@ -29,20 +29,44 @@ incident = Table(
     schema="ops",
 )
 
+# One row for each place that a message goes to. `folded`: what it says went out in another message (folded_into).
 alert_outbox = Table(
     "alert_outbox",
     metadata,
     identity(),
-    Column("incident_id", BigInteger, nullable=False),
+    Column("incident_id", BigInteger),
+    words("kind", required=True),
+    words("via", required=True),
+    words("channel"),
+    Column("recipients", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     words("title", required=True),
     Column("lines", ARRAY(Text), nullable=False),
-    words("channel"),
     words("state", required=True),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     words("error"),
+    Column("stands_in_for", BigInteger),
+    Column("folded_into", BigInteger),
     at("created_at", now=True),
+    at("due_at", now=True),
     at("sent_at"),
-    one_of("state", "ready", "sent", "failed"),
+    one_of("kind", "opened", "recovered", "digest"),
+    one_of("state", "ready", "sent", "failed", "folded"),
+    Index("ix_alert_outbox_incident", "incident_id"),
+    Index("ix_alert_outbox_ready", "via", "id", postgresql_where=text("state = 'ready'")),
+    schema="ops",
+)
+
+# Every try to deliver a message: who was told when, and why somebody was not.
+alert_attempt = Table(
+    "alert_attempt",
+    metadata,
+    identity(),
+    Column("alert_id", BigInteger, nullable=False),
+    words("outcome", required=True),
+    words("error"),
+    at("at", now=True),
+    one_of("outcome", "sent", "refused", "failed"),
+    Index(None, "alert_id"),
     schema="ops",
 )
 
@@ -117,17 +141,31 @@ unit_of_work = Table(
     schema="ops",
 )
 
+# Append-only. Number, time and chain are the database's own work: `staging.tables.guards`.
 audit = Table(
     "audit",
     metadata,
-    identity(),
+    Column("id", BigInteger, primary_key=True, autoincrement=False, server_default=text("0")),
     at("at", now=True),
     words("actor", required=True),
     words("action", required=True),
     words("subject", required=True),
-    Column("detail", JSONB),
-    words("previous"),
-    words("digest", required=True),
+    Column("detail", JSON, nullable=False, server_default=text("'{}'")),
+    Column("reason_digest", Text, nullable=False, server_default=text("''")),
+    Column("previous", Text, nullable=False, unique=True, server_default=text("''")),
+    Column("digest", Text, nullable=False, server_default=text("''")),
+    Index(None, "subject"),
+    Index(None, "at"),
+    schema="ops",
+)
+
+# What a person said is no part of the chain: it may name somebody, and then it can be erased. Its digest is chained.
+audit_reason = Table(
+    "audit_reason",
+    metadata,
+    Column("audit_id", BigInteger, primary_key=True, autoincrement=False),
+    words("salt", required=True),
+    words("reason", required=True),
     schema="ops",
 )
 

@@ -80,7 +80,7 @@ def test_another_version_is_refused_plainly(
 def test_app_role_cannot(database: TestDatabase, forbidden: str) -> None:
     with transaction(database.engine) as connection:
         connection.execute(
-            sa.text("insert into ops.audit (actor, action, subject, digest) values ('ann', 'approve', 'hold 1', 'd')")
+            sa.text("insert into ops.audit (actor, action, subject) values ('ann', 'hold.approved', 'hold:1')")
         )
     with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"), transaction(database.engine) as c:
         c.execute(sa.text(forbidden))
