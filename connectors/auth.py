@@ -7,6 +7,7 @@ Tokens that end and are renewed are connectors.oauth's.
 from __future__ import annotations
 
 import base64
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -47,7 +48,7 @@ def reveal(secret: Secret | str, what: str, *, is_anew: bool = False) -> str:
     return text
 
 
-class _Static:
+class _Static(ABC):
     """Credentials that change only when somebody rotates the secret."""
 
     @property
@@ -64,8 +65,8 @@ class _Static:
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _shown(self, *, is_anew: bool) -> Credentials:
-        raise NotImplementedError
+    @abstractmethod
+    def _shown(self, *, is_anew: bool) -> Credentials: ...
 
 
 class NoAuth(_Static):

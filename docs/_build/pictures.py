@@ -103,10 +103,12 @@ def browser() -> Iterator[Browser]:
             made = _patiently(lambda: client.post("session", json={"capabilities": {"alwaysMatch": options}}))
             session = f"http://127.0.0.1:{port}/session/{made.raise_for_status().json()['value']['sessionId']}/"
             with httpx.Client(base_url=session, timeout=60) as inner:
-                window = Browser(inner)
-                window.size()
-                yield window
-                inner.delete("")
+                try:
+                    window = Browser(inner)
+                    window.size()
+                    yield window
+                finally:
+                    inner.delete("")  # the driver's end does not end the browser
     finally:
         process.terminate()
         process.wait(20)

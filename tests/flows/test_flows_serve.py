@@ -24,7 +24,7 @@ from tests.fixtures.mainjob import Snapshot, copy_of
 from tests.fixtures.prefect import pages
 from tests.fixtures.served import Json, Served, without
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 EVERY_MINUTE = "credit-status"
 """The integration whose schedule is let fire; the others rest, so that each run here was asked for by a test."""
@@ -117,7 +117,8 @@ def test_a_schedule_fires(served: Served, first: Json) -> None:
         runs = served.filter("flow_runs", flow_runs={"deployment_id": {"any_": [deployment_id]}})
         return next((r for r in runs if r["state_type"] == "COMPLETED" and r["state_name"] != "Skipped"), None)
 
-    run = served.until(150, fired)
+    # on a full machine the server's scheduler may miss a turn, which comes once a minute, and the run its minute
+    run = served.until(400, fired)
     served.pause(f"sync/{EVERY_MINUTE}", True)
     assert run["auto_scheduled"]
     [sync] = served.job.rows("select * from ops.sync where flow_run_id = :id", id=run["id"])
