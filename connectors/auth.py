@@ -62,7 +62,7 @@ class _Static(ABC):
         now = self._shown(is_anew=True)
         return now if now != refused else None
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - whoever holds something open closes it
         """Nothing is held open."""
 
     @abstractmethod
