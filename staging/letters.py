@@ -30,7 +30,7 @@ def close_accepted(conn: Connection, outbox_ids: Sequence[int]) -> int:
     """Closes the letters of records of which the target accepted a later write."""
     found = conn.execute(
         text(
-            "update ops.dead_letter d set state = 'discarded', closed_at = now(),"
+            "update ops.dead_letter d set state = 'resolved', closed_at = now(), closed_by = 'concord',"
             " closed_because = 'a later write of the record was accepted' from ops.outbox refused, ops.outbox done"
             " where d.state = 'open' and refused.id = d.outbox_id and done.id = any(:ids) and refused.id < done.id"
             " and refused.entity = done.entity and refused.system = done.system and refused.stream = done.stream"

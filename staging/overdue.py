@@ -24,7 +24,7 @@ def report(conn: Connection, entity: Entity, uniques: Mapping[str, Sequence[str]
     staged = ident("staging", entity.name)
     conn.execute(
         text(
-            "update ops.finding f set state = 'corrected', closed_at = now(),"
+            "update ops.finding f set state = 'corrected', closed_at = now(), closed_by = 'concord',"
             " closed_because = 'the record that it points to has come'"
             f" from {staged} s where f.state = 'open' and f.kind = :kind and f.entity = :entity"
             " and s.system = f.system and s.stream = f.stream and s.source_id = f.source_id"

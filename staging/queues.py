@@ -247,7 +247,8 @@ def report_overdue_waits(conn: Connection, hours: int) -> int:
     more are closed."""
     conn.execute(
         text(
-            "update ops.finding f set state = 'corrected', closed_at = now(), closed_because = 'it waits no more'"
+            "update ops.finding f set state = 'corrected', closed_at = now(), closed_by = 'concord',"
+            " closed_because = 'it waits no more'"
             " where f.state = 'open' and f.kind = 'unresolved_reference' and f.source_id = f.canonical_id"
             " and not exists (select from ops.outbox o where o.state = 'waiting' and o.entity = f.entity"
             " and o.system = f.system and o.stream = f.stream and o.canonical_id = f.canonical_id)"
@@ -273,7 +274,8 @@ def close_findings(conn: Connection, rows: pl.DataFrame, because: str, *, kind: 
     table = temporary(conn, "to_close", columns, rows.select(list(columns)))
     found = conn.execute(
         text(
-            "update ops.finding f set state = 'corrected', closed_at = now(), closed_because = :because"
+            "update ops.finding f set state = 'corrected', closed_at = now(), closed_by = 'concord',"
+            " closed_because = :because"
             f" from {table} t where f.state = 'open' and f.kind = :kind and f.entity = t.entity"
             " and f.system = t.system and f.stream = t.stream and f.source_id = t.source_id"
             " and (t.field is null or f.field = t.field)"
@@ -287,9 +289,9 @@ def accept_finding(conn: Connection, finding_id: int, *, by: str, reason: str) -
     """Closes a finding as accepted by a person; False when it is not open."""
     found = conn.execute(
         text(
-            "update ops.finding set state = 'accepted', closed_at = now(), closed_because = :because"
+            "update ops.finding set state = 'accepted', closed_at = now(), closed_by = :by, closed_because = :reason"
             " where id = :id and state = 'open'"
         ),
-        {"id": finding_id, "because": f"accepted by {by}: {reason}"},
+        {"id": finding_id, "by": by, "reason": reason},
     )
     return found.rowcount == 1

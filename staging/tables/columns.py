@@ -42,3 +42,11 @@ def one_of(column: str, *values: str) -> CheckConstraint:
     """The column holds one of these words."""
     listed = ", ".join(f"'{v}'" for v in values)
     return CheckConstraint(f"{column} in ({listed})", name=f"{column}_is_known")
+
+
+def named_end(by: str = "closed_by", because: str = "closed_because") -> CheckConstraint:
+    """Nothing leaves a queue without a named end: when, who, and why (RELIABILITY P22)."""
+    return CheckConstraint(
+        f"state = 'open' or (closed_at is not null and {by} is not null and {because} is not null)",
+        name="end_is_named",
+    )

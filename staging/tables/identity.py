@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Float, Index, Integer, Table, text
 from sqlalchemy.dialects.postgresql import JSON
 
-from staging.tables.columns import at, identity, metadata, one_of, words
+from staging.tables.columns import at, identity, metadata, named_end, one_of, words
 
 crosswalk = Table(
     "crosswalk",
@@ -84,6 +84,7 @@ review = Table(
     at("opened_at", now=True),
     at("closed_at"),
     one_of("state", "open", "answered", "withdrawn"),
+    named_end("answered_by", "answer_reason"),
     CheckConstraint("verdict in ('link', 'separate')", name="verdict_is_known"),
     Index(
         "uq_review_open",

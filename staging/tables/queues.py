@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sqlalchemy import ARRAY, BigInteger, Column, Index, Integer, Table, Text, text
+from sqlalchemy.dialects.postgresql import JSON
 
-from staging.tables.columns import at, identity, metadata, one_of, words
+from staging.tables.columns import at, identity, metadata, named_end, one_of, words
 
 quarantine = Table(
     "quarantine",
@@ -31,6 +32,7 @@ quarantine = Table(
     words("closed_by"),
     one_of("scope", "record", "field", "unreadable"),
     one_of("state", "open", "resolved", "discarded"),
+    named_end(),
     Index(
         "uq_quarantine_open",
         "system",
@@ -61,6 +63,8 @@ hold = Table(
     Column("writes", Integer, nullable=False),
     words("owner"),
     words("requested_by"),
+    # the hold whose writes these are anew: it expired, or they changed behind it
+    Column("follows", BigInteger),
     words("state", required=True),
     at("opened_at", now=True),
     at("due_at"),
@@ -69,6 +73,7 @@ hold = Table(
     words("closed_because"),
     one_of("kind", "brake", "ask_when", "mode", "window", "delete", "currency", "duplicate"),
     one_of("state", "open", "approved", "rejected", "expired"),
+    named_end(),
     Index(None, "state", "opened_at"),
     schema="ops",
 )
@@ -85,6 +90,24 @@ approval = Table(
     at("at", now=True),
     at("expires_at"),
     one_of("verdict", "approve", "reject"),
+    Index(None, "hold_id"),
+    schema="ops",
+)
+
+# A person's word that an integration's brake holds nothing until a time; each set that goes by it has an approval.
+override = Table(
+    "override",
+    metadata,
+    identity(),
+    words("integration", required=True),
+    words("by", required=True),
+    words("reason", required=True),
+    at("at", now=True),
+    at("until", now=True),
+    at("ended_at"),
+    words("ended_by"),
+    words("ended_because"),
+    Index("uq_override_open", "integration", unique=True, postgresql_where=text("ended_at is null")),
     schema="ops",
 )
 
@@ -107,6 +130,7 @@ finding = Table(
     words("state", required=True),
     at("opened_at", now=True),
     at("closed_at"),
+    words("closed_by"),
     words("closed_because"),
     one_of(
         "kind",
@@ -124,6 +148,7 @@ finding = Table(
     ),
     one_of("action", "restore", "report", "ask"),
     one_of("state", "open", "corrected", "accepted"),
+    named_end(),
     Index(
         "uq_finding_open",
         "kind",
@@ -150,11 +175,21 @@ dead_letter = Table(
     words("field"),
     words("reason", required=True),
     words("owner"),
+    # the payload as a person has put it right, to be sent by a replay
+    Column("edited", JSON),
+    words("edited_by"),
+    words("edited_because"),
+    at("edited_at"),
+    # the write that a replay made of it
+    Column("replayed_as", BigInteger),
     words("state", required=True),
     at("opened_at", now=True),
     at("closed_at"),
+    words("closed_by"),
     words("closed_because"),
-    one_of("state", "open", "replayed", "discarded"),
+    one_of("state", "open", "replayed", "resolved", "discarded"),
+    named_end(),
     Index(None, "state", "opened_at"),
+    Index(None, "outbox_id"),
     schema="ops",
 )

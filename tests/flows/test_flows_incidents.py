@@ -219,6 +219,6 @@ def test_watch_tells_of_holds_that_nobody_answers(world: World, inbox: Inbox) ->
     [cause] = watch(world).causes
     assert cause.next_step.startswith(f"concord holds show {hold}")
     assert "900 x update to crm/contacts" in cause.cause
-    do(world, "update ops.hold set state = 'rejected'")
+    do(world, "update ops.hold set state = 'rejected', closed_at = now(), closed_by = 'me', closed_because = 'by hand'")
     watch(world)
     assert inbox.titles == ["contacts: a hold waits for an answer", "contacts: recovered"]

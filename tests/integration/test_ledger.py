@@ -74,7 +74,10 @@ PLANTED: dict[str, list[str]] = {
         " and s.system = o.system and s.stream = o.stream and s.canonical_id = o.canonical_id"
     ],
     "delivered_was_answered": [f"delete from ops.attempt where outbox_id = {A_SENT_UPDATE}"],
-    "held_waits_for_somebody": ["update ops.hold set state = 'expired' where state = 'open'"],
+    "held_waits_for_somebody": [
+        "update ops.hold set state = 'expired', closed_at = now(), closed_by = 'me', closed_because = 'by hand' where"
+        " state = 'open'"
+    ],
     "refused_writes_have_a_letter": [f"update ops.outbox set state = 'rejected' where id = {A_SENT_UPDATE}"],
     "letters_have_their_write": [
         "insert into ops.dead_letter (outbox_id, system, stream, reason, state) select id, system, stream, 'by hand',"

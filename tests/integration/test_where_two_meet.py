@@ -166,7 +166,7 @@ def test_a_refused_write_closes_when_its_correction_is_accepted(bench: Bench) ->
     bench.source._ledger = real  # type: ignore[method-assign]
     bench.source.pages = [page(record(id="A", name="corrected", updated_at=LATER))]
     bench.sync()
-    assert [r["state"] for r in bench.rows("select state from ops.dead_letter")] == ["discarded"]
+    assert [r["state"] for r in bench.rows("select state from ops.dead_letter")] == ["resolved"]
 
 
 def test_a_pair_noted_again_while_it_is_planned_is_planned_again(database: Any) -> None:
