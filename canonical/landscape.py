@@ -161,6 +161,8 @@ class Integration:
     hold_seconds: int = 0
     on_delete: Literal["archive", "delete", "ignore", "ask"] = "archive"
     ask_when: str | None = None
+    four_eyes: bool = False
+    """Whoever approves a hold proves who it is by a personal code, and did not ask for the writes (DESIGN 9.14)."""
     brake: Brake = Brake()
     sla: Sla = Sla()
     fallback: str | None = None

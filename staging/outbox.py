@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -91,18 +91,19 @@ def add_to_plan(
 
 def open_writes(conn: Connection, entity: str, system: str, stream: str, ids: pl.DataFrame) -> pl.DataFrame:
     """Writes not yet settled for these golden records: canonical_id, outbox_id, state, op, write_hash, refs (JSON),
-    was_reason (why a person was to be asked) and was_fields."""
+    was_reason (why a person was to be asked), was_fields and hold_id (of what is held)."""
     table = temporary(conn, "open_for", {"canonical_id": "text"}, ids.select("canonical_id").unique())
     return read_frame(
         conn,
         "select o.canonical_id, o.id, o.state, o.op, o.write_hash, o.refs::text, o.reason,"
-        f" array_to_json(o.fields)::text from {table} a"
+        f" array_to_json(o.fields)::text, case when o.state = 'held' then o.hold_id end from {table} a"
         " join ops.outbox o using (canonical_id)"
         f" where o.entity = {literal(entity)} and o.system = {literal(system)} and o.stream = {literal(stream)}"
         " and o.state in ('planned', 'ready', 'waiting', 'held', 'inflight', 'unknown')",
         {
             "canonical_id": pl.String, "outbox_id": pl.Int64, "state": pl.String, "op": pl.String,
             "write_hash": pl.String, "refs": pl.String, "was_reason": pl.String, "was_fields": pl.List(pl.String),
+            "hold_id": pl.Int64,
         },
     )  # fmt: skip
 
@@ -147,8 +148,11 @@ class PlannedSet:
     blanked_released: int
     linked: int
     money: tuple[Mapping[str, Any], ...]
+    """Of each write: currency → how much it moves."""
     sync_id: int | None = None
     """Only the writes that this sync planned; None: whoever planned them."""
+    money_released: Mapping[str, Any] = field(default_factory=dict)
+    """Currency → how much the releases of the last 24 hours moved."""
 
 
 def planned_sets(conn: Connection, integrations: Sequence[str], sync_id: int | None = None) -> list[PlannedSet]:
@@ -171,34 +175,49 @@ def planned_sets(conn: Connection, integrations: Sequence[str], sync_id: int | N
             linked=int(r["linked"]),
             money=tuple(r["money"]),
             sync_id=sync_id,
+            money_released=r["money_released"],
         )
         for r in found
     ]
 
 
-# The first set of creates is the going live itself: nothing is linked by the integration yet (DESIGN 9.15). Writes that
-# a person approved (they had a hold) do not count against the day.
+# The first set of creates is the going live itself: nothing is linked by the integration yet, and it is no part of the
+# day that follows (DESIGN 9.15). Writes that a person approved (they had a hold) do not count against the day. Archives
+# and deletes are counted together, as what they are to the target.
 _PLANNED_SETS = text(
     """
     with planned as (
         select integration, entity, system, stream, op, count(*) as planned, sum(blanked) as blanked,
-               coalesce(json_agg(money) filter (where money is not null), '[]'::json) as money
-        from ops.outbox where state = 'planned' and integration = any(:names)
+               coalesce(json_agg(money) filter (where money is not null), '[]'::json) as money,
+               case when op in ('archive', 'delete') then 'delete' else op end as kind
+        from ops.outbox where state = 'planned' and hold_id is null and integration = any(:names)
           and (cast(:sync as bigint) is null or sync_id = :sync) group by 1, 2, 3, 4, 5
-    ), released as (
-        select entity, system, stream, op, count(*) as released, sum(blanked) as blanked_released
-        from ops.outbox
-        where released_at > now() - interval '24 hours' and hold_id is null and state <> 'superseded'
-        group by 1, 2, 3, 4
     ), live as (
-        select distinct integration, system, stream from ops.outbox where released_at is not null
+        select integration, system, stream, min(released_at) as since from ops.outbox where released_at is not null
+        group by 1, 2, 3
+    ), day as (
+        select o.entity, o.system, o.stream, o.blanked, o.money,
+               case when o.op in ('archive', 'delete') then 'delete' else o.op end as kind
+        from ops.outbox o join live l using (integration, system, stream)
+        where o.released_at > now() - interval '24 hours' and o.hold_id is null and o.state <> 'superseded'
+          and not (o.op = 'create' and o.released_at = l.since)
+    ), released as (
+        select entity, system, stream, kind, count(*) as released, sum(blanked) as blanked_released from day
+        group by 1, 2, 3, 4
+    ), moved as (
+        select entity, system, stream, kind, json_object_agg(currency, amount::text) as money_released from (
+            select d.entity, d.system, d.stream, d.kind, m.key as currency, sum(m.value::numeric) as amount
+            from day d, json_each_text(d.money) m where d.money is not null group by 1, 2, 3, 4, 5
+        ) sums group by 1, 2, 3, 4
     ), shadows as (
         select entity, system, stream, count(*) as linked from ops.shadow group by 1, 2, 3
     )
     select p.*, coalesce(r.released, 0) as released, coalesce(r.blanked_released, 0) as blanked_released,
+           coalesce(m.money_released, '{}'::json) as money_released,
            case when p.op = 'create' and l.integration is null then 0 else coalesce(s.linked, 0) end as linked
     from planned p
-    left join released r using (entity, system, stream, op)
+    left join released r using (entity, system, stream, kind)
+    left join moved m using (entity, system, stream, kind)
     left join live l using (integration, system, stream)
     left join shadows s using (entity, system, stream)
     order by p.integration, p.system, p.stream, p.op
@@ -215,6 +234,7 @@ def release_set(conn: Connection, which: PlannedSet, hold_seconds: int) -> dict[
         text(
             "update ops.outbox set state = case when refs is not null then 'waiting' else 'ready' end,"
             f" released_at = now(), due_at = now() + make_interval(secs => :hold) where {_SET} and reason is null"
+            " and hold_id is null"
             " returning state"
         ),
         {**_names(which), "hold": hold_seconds},
@@ -227,7 +247,7 @@ def release_set(conn: Connection, which: PlannedSet, hold_seconds: int) -> dict[
 def hold_set(conn: Connection, which: PlannedSet, hold_id: int) -> int:
     """Puts a whole set behind a hold; gives how many writes."""
     found = conn.execute(
-        text(f"update ops.outbox set state = 'held', hold_id = :hold where {_SET}"),
+        text(f"update ops.outbox set state = 'held', hold_id = :hold where {_SET} and hold_id is null"),
         {**_names(which), "hold": hold_id},
     )
     return int(found.rowcount)
@@ -275,6 +295,53 @@ def asking_sets(conn: Connection, integrations: Sequence[str], apart: str, sync_
         )
         for r in found
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Fallen:
+    """Planned writes whose earlier version waits, or waited, behind a hold: what a person was shown is not what they
+    say now."""
+
+    which: PlannedSet
+    behind: int
+    """The hold."""
+    kind: str
+    reason: str
+
+
+def fallen_sets(conn: Connection, integrations: Sequence[str], sync_id: int | None = None) -> list[Fallen]:
+    """Planned writes that overtook held ones, by the hold that those were behind. Those that ask by themselves are
+    among `asking_sets`."""
+    found = conn.execute(
+        text(
+            "select o.integration, o.entity, o.system, o.stream, o.op, o.hold_id, h.kind, h.reason, count(*) as n"
+            " from ops.outbox o join ops.hold h on h.id = o.hold_id where o.state = 'planned' and o.reason is null"
+            " and o.integration = any(:names) and (cast(:sync as bigint) is null or o.sync_id = :sync)"
+            " group by 1, 2, 3, 4, 5, 6, 7, 8 order by 6, 5"
+        ),
+        {"names": list(integrations), "sync": sync_id},
+    )
+    return [
+        Fallen(
+            PlannedSet(r.integration, r.entity, r.system, r.stream, r.op, r.n, 0, 0, 0, 0, (), sync_id),
+            int(r.hold_id),
+            str(r.kind),
+            str(r.reason),
+        )
+        for r in found
+    ]
+
+
+def hold_fallen(conn: Connection, fallen: Fallen, hold_id: int) -> int:
+    """Puts them behind a hold of their own; gives how many."""
+    found = conn.execute(
+        text(
+            f"update ops.outbox set state = 'held', hold_id = :hold where {_SET} and reason is null"
+            " and hold_id = :behind"
+        ),
+        {**_names(fallen.which), "hold": hold_id, "behind": fallen.behind},
+    )
+    return int(found.rowcount)
 
 
 def hold_asking(conn: Connection, asking: Asking, hold_id: int, apart: str) -> int:

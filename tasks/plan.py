@@ -267,7 +267,7 @@ def _enqueue(conn: Connection, way: Way, rows: pl.DataFrame, ids: pl.DataFrame) 
         return 0
     # what is missing of a waiting write's parents is not in its hash: the parents themselves must be the same
     says = ["canonical_id", "write_hash", "refs"]
-    rows = _still_asking(rows, standing)
+    rows = _still_held(_still_asking(rows, standing), standing)
     asks_anew = rows.filter(pl.col("reason").is_not_null()).select("canonical_id")
     stays = standing.join(
         standing.filter(pl.col("was_reason").is_null()).join(asks_anew, on="canonical_id", how="semi"),
@@ -292,6 +292,25 @@ def _still_asking(rows: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
     shares = pl.col("fields").list.set_intersection("was_fields").list.len() > 0
     return joined.with_columns(pl.coalesce("reason", pl.when(shares).then(pl.col("was_reason"))).alias("reason")).drop(
         "was_reason", "was_fields"
+    )
+
+
+def _still_held(rows: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
+    """A write that overtakes a held one falls back behind a hold (`hold_id`: of the one overtaken), as long as it
+    writes one of the same fields or does the same to the record: what the brake has stopped does not pass it record by
+    record with the next edit, and an approval covers what was shown (DESIGN 9.14)."""
+    held = standing.filter(pl.col("hold_id").is_not_null()).unique("canonical_id", keep="last")
+    held = held.select(
+        "canonical_id",
+        "hold_id",
+        pl.col("op").alias("was_op"),
+        pl.col("was_fields").list.eval(pl.format('"{}"', pl.element())),
+    )
+    joined = rows.join(held, on="canonical_id", how="left", maintain_order="left")
+    does_the_same = (pl.col("op") == pl.col("was_op")) & (pl.col("op") != "update")
+    shares = pl.col("fields").list.set_intersection("was_fields").list.len() > 0
+    return joined.with_columns(pl.when(shares | does_the_same).then(pl.col("hold_id")).alias("hold_id")).drop(
+        "was_op", "was_fields"
     )
 
 

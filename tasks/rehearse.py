@@ -109,7 +109,10 @@ Ways = Mapping[tuple[str, str, str], Way]
 
 
 def _targets(world: World, conn: Connection, known: Ways, integrations: Sequence[str]) -> list[PlannedTarget]:
-    found = []
+    found = [
+        _target(fallen.which, "hold", f"changed behind hold {fallen.behind}: {fallen.reason}")
+        for fallen in outbox.fallen_sets(conn, integrations)
+    ]
     for which in outbox.planned_sets(conn, integrations):
         way = known.get((which.integration, which.system, which.stream))
         verdict = brake.judge(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -112,8 +113,9 @@ def reject(context: typer.Context, entry_id: Entry, by: By, reason: Reason, yes:
 def _decide(
     context: typer.Context, entry_id: int, by: str, reason: str, *, yes: bool, is_approved: bool
 ) -> tuple[Mapping[str, Any], int]:
-    """One decision in one transaction over the very writes that were shown; gives the hold and how many they were."""
+    """One decision over the very writes that were shown; gives the hold and how many they were."""
     from staging import holds
+    from tasks import decide
 
     reason = listing.told(reason, "--reason")
     with session.of(context).world() as world:
@@ -124,7 +126,10 @@ def _decide(
         listing.require_open("hold", entry)
         if not writes:
             raise Stop(0, f"nothing to do: no write waits behind hold {entry_id} any more")
-        _may(by, entry, is_approved=is_approved)
+        with refusals(f"see them: concord holds list --integration {entry['integration']}"):
+            decide.ask_anew(world, entry_id)
+            if is_approved:
+                decide.check_approver(world, by, entry)
         prove(world, by)
         verb = "Send" if is_approved else "Drop"
         if not yes and is_interactive():
@@ -132,25 +137,25 @@ def _decide(
             _print_writes(writes[:10])
         what = f"{count(len(writes), 'write')} to {entry['system']}/{entry['stream']}"
         session.confirmed(f"{verb} {what}?", yes=yes, otherwise=(f"see them: concord holds show {entry_id}",))
-        with world.transaction() as conn:
-            now = holds.writes_of(conn, entry_id)
-            if [w["write_hash"] for w in now] != [w["write_hash"] for w in writes]:
-                raise Stop(
-                    REFUSED, "the writes have changed meanwhile; nothing was done", f"concord holds show {entry_id}"
-                )
-            act = holds.approve if is_approved else holds.reject
-            return entry, act(conn, entry_id, by=by, reason=reason)
+        with refusals(f"concord holds show {entry_id}"):
+            decision: decide.Decision = "approve" if is_approved else "reject"
+            shown_hashes = [w["write_hash"] for w in writes] if is_approved else None
+            number = decide.decide(world, entry_id, decision, by=by, reason=reason, hashes=shown_hashes)
+        if number < len(writes):
+            changed = count(len(writes) - number, "write has", "writes have")
+            show(f"{changed} changed meanwhile and will be held anew", style="yellow")
+        return entry, number
 
 
-def _may(by: str, entry: Mapping[str, Any], *, is_approved: bool) -> None:
-    """Raises Stop where this person must not approve."""
-    from tasks.decide import may_approve
+@contextmanager
+def refusals(*then_type: str) -> Iterator[None]:
+    """What our own rules refuse, as an end of the command."""
     from tasks.sync import TurnedAway
 
     try:
-        may_approve(by, entry["requested_by"] if is_approved else None)
+        yield
     except TurnedAway as no:
-        raise Stop(REFUSED, str(no)) from None
+        raise Stop(REFUSED, str(no), *then_type) from None
 
 
 def prove(world: World, by: str, *, is_code_needed: bool = False) -> None:
@@ -158,7 +163,6 @@ def prove(world: World, by: str, *, is_code_needed: bool = False) -> None:
 
     `is_code_needed`: whoever has declared none is refused."""
     from tasks import decide
-    from tasks.sync import TurnedAway
 
     given = None
     if decide.needs_code(world, by):
@@ -167,10 +171,8 @@ def prove(world: World, by: str, *, is_code_needed: bool = False) -> None:
             if not is_interactive():
                 raise Stop(REFUSED, f"{by} proves who it is by a personal code, and nobody is there to ask: set {CODE}")
             given = err().input(f"Personal code of {by}: ", password=True)
-    try:
+    with refusals():
         decide.prove(world, by, given, is_code_needed=is_code_needed)
-    except TurnedAway as no:
-        raise Stop(REFUSED, str(no)) from None
 
 
 def _print_writes(writes: Sequence[Mapping[str, Any]]) -> None:

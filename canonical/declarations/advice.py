@@ -125,7 +125,11 @@ def _people(landscape: Landscape) -> Iterator[Problem]:
         if not person.email and not person.slack:
             found = f"neither, though it answers for {owned}"
             yield _at(landscape, f"people.{role}", "an e-mail address or Slack handle", found)
-    asks = [flow for flow in landscape.integrations.values() if flow.ask_when or any(t.mode == "ask" for t in flow.to)]
+    asks = [
+        flow
+        for flow in landscape.integrations.values()
+        if flow.four_eyes or flow.ask_when or any(t.mode == "ask" for t in flow.to)
+    ]
     if asks and not any(person.code for person in landscape.people.values()):
         found = f"nobody, so that what {asks[0].name} asks cannot be approved by four eyes"
         yield _at(landscape, "people", "somebody with a personal code (code: {env: NAME})", found)

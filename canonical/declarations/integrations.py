@@ -45,6 +45,7 @@ def _read_integration(
         hold_seconds=section.duration("hold", zero=True) or 0,
         on_delete=section.choice("on_delete", deletes, "archive"),
         ask_when=_condition(section, "ask_when", entity),
+        four_eyes=section.boolean("four_eyes"),
         brake=_read_brake(section),
         sla=_read_sla(section),
         fallback=section.text("fallback"),
