@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -93,6 +93,53 @@ def append(
 
 def _salted(salt: str, reason: str) -> str:
     return hashlib.sha256(f"{salt}:{reason}".encode()).hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------ batches of writes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the audit keeps of a batch of writes: the attempts' numbers and one digest over all their shares. A share is
+    keyed with a salt that stands with its attempt, so that one can be erased and the others still be proved."""
+
+    name: str
+    salts: tuple[str, ...]
+    detail: Mapping[str, Any]
+
+
+Item = tuple[int, int, str, int | None, str]
+"""Of an attempt: outbox id, number, outcome, status, the payload as it was sent."""
+
+
+def batch_of(items: Iterable[Item]) -> Batch:
+    """The audit's view of a batch whose items are about to be stored as attempts, in this order."""
+    listed = list(items)
+    name, salts = f"b_{secrets.token_hex(8)}", tuple(secrets.token_hex(16) for _ in listed)
+    leaves = [leaf(salt, item) for salt, item in zip(salts, listed, strict=True)]
+    detail = {"batch": name, "writes": len(listed), "outbox": spans(i[0] for i in listed), "digest": over(leaves)}
+    return Batch(name, salts, detail)
+
+
+def leaf(salt: str, item: Item) -> str:
+    """One attempt's share in the digest of its batch."""
+    return hashlib.sha256("\n".join([salt, *(str(part) for part in item)]).encode()).hexdigest()
+
+
+def over(leaves: Iterable[str]) -> str:
+    """The digest of a batch, whatever the order of its attempts."""
+    return hashlib.sha256("".join(sorted(leaves)).encode()).hexdigest()
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Numbers as people write them: `3-7,9`."""
+    found: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
 
 
 # -------------------------------------------------------------------------------------------------------- verifying

@@ -11,6 +11,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from staging import audit
+
 Place = tuple[str, str, str]
 """Integration, system, stream."""
 
@@ -46,7 +48,7 @@ def live(conn: Connection) -> Mapping[Place, GoingLive]:
 
 def go(conn: Connection, place: Place, *, by: str, reason: str | None, saved_plan_id: int, digest: str) -> None:
     """Records a going live. Nothing happens where the target is live already."""
-    conn.execute(
+    found = conn.execute(
         text(
             "insert into ops.going_live (integration, system, stream, by, reason, saved_plan_id, digest)"
             " values (:i, :s, :t, :by, :reason, :plan, :digest)"
@@ -57,6 +59,8 @@ def go(conn: Connection, place: Place, *, by: str, reason: str | None, saved_pla
             "digest": digest,
         },
     )  # fmt: skip
+    if found.rowcount:
+        audit.append(conn, by, "target.live", _subject(place), {"saved_plan": saved_plan_id}, reason=reason)
 
 
 def take_back(conn: Connection, place: Place, *, by: str, reason: str) -> bool:
@@ -68,4 +72,10 @@ def take_back(conn: Connection, place: Place, *, by: str, reason: str) -> bool:
         ),
         {"i": place[0], "s": place[1], "t": place[2], "by": by, "reason": reason},
     )
+    if found.rowcount:
+        audit.append(conn, by, "target.observed", _subject(place), reason=reason)
     return bool(found.rowcount)
+
+
+def _subject(place: Place) -> str:
+    return f"target:{place[0]}/{place[1]}/{place[2]}"

@@ -13,6 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from staging import audit
+
 _OPEN = "p.ended_at is null and (p.until is null or p.until > clock_timestamp())"
 RESTS = (
     f"exists (select from ops.pause p where {_OPEN} and p.what in ('system:' || o.system, 'integration:' ||"
@@ -62,12 +64,16 @@ def pause(
         ),
         {"what": what, "by": by, "reason": reason, "until": until, "except": except_sync_id},
     )
+    audit.append(conn, by, "paused", what, {"until": until, "except_sync": except_sync_id}, reason=reason)
 
 
 def resume(conn: Connection, what: str, *, by: str, reason: str) -> bool:
     """Ends a pause; says whether there was one."""
     close_over(conn)
-    return bool(_end(conn, what, by=by, because=reason))
+    is_ended = bool(_end(conn, what, by=by, because=reason))
+    if is_ended:
+        audit.append(conn, by, "resumed", what, reason=reason)
+    return is_ended
 
 
 def _end(conn: Connection, what: str, *, by: str, because: str) -> int:

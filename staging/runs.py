@@ -8,6 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from staging import audit
+
 
 def pin_declaration(conn: Connection, digest: str, landscape: str, files: Mapping[str, str]) -> None:
     """Keeps the declarations a sync works with, once a version."""
@@ -23,7 +25,8 @@ def pin_declaration(conn: Connection, digest: str, landscape: str, files: Mappin
 def begin_sync(
     conn: Connection, integration: str, mode: str, *, declaration: str, started_by: str, flow_run_id: str | None = None
 ) -> int:
-    """Opens a sync; gives its id."""
+    """Opens a sync; gives its id. Declarations that the sync before did not work with are activated by it."""
+    before = conn.execute(text("select declaration from ops.sync order by id desc limit 1")).scalar_one_or_none()
     found = conn.execute(
         text(
             "insert into ops.sync (integration, mode, state, declaration, started_by, flow_run_id)"
@@ -37,7 +40,11 @@ def begin_sync(
             "flow_run": flow_run_id,
         },
     )
-    return int(found.scalar_one())
+    sync_id = int(found.scalar_one())
+    if before != declaration:
+        detail = {"instead_of": before, "sync": sync_id}
+        audit.append(conn, started_by, "declaration.activated", f"declaration:{declaration}", detail)
+    return sync_id
 
 
 def end_sync(

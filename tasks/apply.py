@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from canonical.plans import Moved, PlannedWrite, compare
-from staging import holds, pauses, plans
+from staging import audit, holds, pauses, plans
 from staging.crash import crash_point
 from staging.engine import Connection
 from tasks.deliver import deliver
@@ -92,6 +92,8 @@ def apply(
             release(world, integrations, requested_by=approval.by if approval else by)
             if approval:
                 approved = _approve(conn, integrations, approval)
+            done = {"sync": sync_id, "writes": len(shown), "approved": approved}
+            audit.append(conn, by, "plan.applied", f"plan:{plan_id}", done)
             crash_point("apply.committing")
         crash_point("apply.committed")
         summary.golden_versions = listing.golden_versions

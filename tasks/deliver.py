@@ -12,6 +12,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
+from connectors import journal
 from connectors.http.rate import delivering
 from connectors.protocol import (
     ConnectorError,
@@ -39,7 +40,7 @@ def deliver(
     worker = uuid.uuid4().hex
     done = Delivered()
     names = list(systems) if systems is not None else sorted(world.target_systems(integrations))
-    with locks.lane(world.engine, f"worker:{worker}"), delivering():
+    with locks.lane(world.engine, f"worker:{worker}"), delivering(), journal.kept():
         if only is None:
             _recover(world, worker, names, done)
         while True:

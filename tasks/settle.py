@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from canonical.mapping.native import native_values
+from connectors import journal
 from connectors.protocol import (
     Ambiguous,
     AuthFailed,
@@ -21,7 +23,7 @@ from connectors.protocol import (
     Transient,
     Unreachable,
 )
-from staging import crosswalk, delivery, golden, landing, letters, locks, queues, shadow
+from staging import audit, crosswalk, delivery, golden, landing, letters, locks, queues, shadow
 from staging.crash import crash_point
 from tasks.retry import wait_seconds
 from tasks.world import World
@@ -68,7 +70,7 @@ def settle(world: World, target: Target, answers: list[Answer], worker: str, don
     finished = [a for a in answers if a.receipt.outcome == "done"]
     records = _read_back(target, finished)
     with world.transaction() as conn:
-        note(conn, answers)
+        batch = note(conn, answers)
         kept = delivery.settle(conn, moved(answers), worker=worker)
         # a worker that slept past its lease has lost its rows: whoever took them over settles them
         answers = [a for a in answers if int(a.row["id"]) in kept]
@@ -84,6 +86,7 @@ def settle(world: World, target: Target, answers: list[Answer], worker: str, don
                     answer.receipt.reason,
                     world.owner_of_system(answer.row["system"]),
                 )
+        _tell(conn, batch, answers)
         crash_point("deliver.settling")
     crash_point("deliver.settled")
     for answer in answers:
@@ -118,7 +121,12 @@ def moved(answers: list[Answer]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def note(conn: Any, answers: list[Answer]) -> None:
+def note(conn: Any, answers: list[Answer]) -> audit.Batch:
+    """Stores an attempt for each answer; gives what the audit keeps of them together."""
+    batch = audit.batch_of(
+        (int(a.row["id"]), int(a.row["attempts"]), a.receipt.outcome, a.receipt.status, str(a.row["payload"]))
+        for a in answers
+    )
     rows = [
         (
             int(a.row["id"]),
@@ -127,14 +135,28 @@ def note(conn: Any, answers: list[Answer]) -> None:
             a.receipt.status,
             a.receipt.field,
             a.receipt.reason,
+            batch.name,
+            salt,
         )
-        for a in answers
+        for a, salt in zip(answers, batch.salts, strict=True)
     ]
     schema = {
         "outbox_id": pl.Int64, "number": pl.Int64, "outcome": pl.String, "status": pl.Int64, "field": pl.String,
-        "reason": pl.String,
+        "reason": pl.String, "batch": pl.String, "salt": pl.String,
     }  # fmt: skip
     delivery.note_attempts(conn, pl.DataFrame(rows, schema=schema, orient="row"))
+    return batch
+
+
+def _tell(conn: Any, batch: audit.Batch, answers: list[Answer]) -> None:
+    """The batch's row in the audit: what was asked and answered, without a value."""
+    if not answers:
+        return
+    first = answers[0].row
+    ids = {str(i) for a in answers for i in (a.row["source_id"], a.receipt.source_id) if i}
+    outcomes = Counter(a.receipt.outcome for a in answers)
+    detail = {"op": first["op"], "outcomes": outcomes, "calls": journal.take(ids), **batch.detail}
+    audit.append(conn, "concord", "batch.sent", f"target:{first['system']}/{first['stream']}", detail)
 
 
 def _read_back(target: Target, finished: list[Answer]) -> dict[str, bytes]:

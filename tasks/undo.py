@@ -20,7 +20,7 @@ from canonical.mapping.native import native_values
 from canonical.mapping.payloads import build_payloads
 from canonical.undo import Back, Left, Written, way_back
 from connectors.protocol import ConnectorError
-from staging import dirty, golden, outbox, pauses, undone
+from staging import audit, dirty, golden, outbox, pauses, undone
 from staging.engine import Connection
 from tasks.deliver import deliver
 from tasks.explain import label_of
@@ -219,9 +219,6 @@ def undo(world: World, shown: UndoPlan, *, by: str, reason: str) -> Summary:
 
 def _enqueue(conn: Connection, world: World, shown: UndoPlan, sync_id: int, *, by: str, reason: str) -> None:
     """Pauses, drops what was not sent, and queues the inverse writes: together or not at all."""
-    for name in shown.integrations:
-        said = f"undone: sync {shown.run} ({reason})"
-        pauses.pause(conn, f"integration:{name}", by=by, reason=said, except_sync_id=sync_id)
     outbox.supersede(conn, [int(r["id"]) for r in shown.cancelled], f"undone with sync {shown.run}")
     known = {(w.integration.name, w.target.system, w.target.stream): w for w in ways(world, shown.integrations)}
     place = [(w.integration, w.system, w.stream) for w in shown.writes]
@@ -235,6 +232,11 @@ def _enqueue(conn: Connection, world: World, shown: UndoPlan, sync_id: int, *, b
     noted = [vars(w) for w in shown.writes] + shown.cancelled
     if noted:
         dirty.mark_dirty(conn, pl.DataFrame(undone.pairs(noted)))
+    for name in shown.integrations:
+        said = f"undone: sync {shown.run} ({reason})"
+        pauses.pause(conn, f"integration:{name}", by=by, reason=said, except_sync_id=sync_id)
+    counts = {"by_sync": sync_id, "set_back": len(shown.writes), "dropped": len(shown.cancelled)}
+    audit.append(conn, by, "run.undone", f"sync:{shown.run}", counts, reason=reason)
 
 
 def _rows(

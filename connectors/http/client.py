@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from connectors import journal
 from connectors.auth import Auth, NoAuth
 from connectors.http import outcome, wire
 from connectors.http.allow import Network, base_url, origin
@@ -282,6 +283,7 @@ class HttpClient:
         except BodyRefused as refused:
             raise outcome.unclear(request.effect, str(refused), request.where, status) from None
         finally:
+            journal.note(request.method, request.told_path, status)
             milliseconds = (time.monotonic() - started) * 1000
             log.debug("%s %s in %.0f ms", request.where, status or "without an answer", milliseconds)
         headers = {name.lower(): value for name, value in response.headers.items()}
@@ -297,6 +299,11 @@ class _Request:
     effect: Effect
     where: str
     deadline_seconds: float
+
+    @property
+    def told_path(self) -> str:
+        """The path, unless the request goes by another name because its path is a secret."""
+        return self.url.path if self.where.endswith(self.url.path) else ""
 
     def moved_to(self, url: httpx.URL) -> _Request:
         """The same request at a new address; a POST that reads stays a POST."""

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, and_, exc, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from connectors import journal
 from connectors.protocol import (
     Ambiguous,
     ConnectorError,
@@ -60,6 +61,7 @@ def write(engine: Engine, stream: TableStream, writes: Sequence[Write]) -> list[
         transaction = connection.begin()
         receipts = [_attempt(connection, stream, item) for item in writes]
         receipts = _read_back(connection, stream, receipts)
+        journal.note(writes[0].op.upper() if writes else "", f"/{stream.table.name}", 0)
         try:
             transaction.commit()
         except exc.DBAPIError as error:

@@ -108,6 +108,10 @@ attempt = Table(
     words("reason"),
     at("started_at", now=True),
     at("ended_at"),
+    # the audit row of its batch, and what its share in that row's digest is keyed with (or the share itself, erased)
+    words("batch"),
+    words("salt"),
+    words("leaf"),
     one_of("outcome", "sent", "done", "rejected", "retry", "unknown", "found", "not_found"),
     Index(None, "outbox_id"),
     schema="ops",

@@ -173,6 +173,9 @@ CREATE TABLE ops.attempt (
 	reason TEXT,
 	started_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
 	ended_at TIMESTAMP WITH TIME ZONE,
+	batch TEXT,
+	salt TEXT,
+	leaf TEXT,
 	CONSTRAINT pk_attempt PRIMARY KEY (id),
 	CONSTRAINT ck_attempt_outcome_is_known CHECK (outcome in ('sent', 'done', 'rejected', 'retry', 'unknown', 'found', 'not_found'))
 );
