@@ -9,7 +9,7 @@ QUICK := not slow and not faults
 # as many test processes as there are cores, four at most; a file's tests stay together
 AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test test-all check format lock schema bench clean help
+.PHONY: setup demo test test-slow test-all check format lock schema bench clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -29,10 +29,11 @@ test: setup
 	@echo "Tests (without the slow ones and the fault matrix: make test-all)"
 	@$(PY) -m pytest -q $(AT_ONCE) -m "$(QUICK)"
 
-test-all: setup
-	@echo "All tests"
-	@$(PY) -m pytest -q $(AT_ONCE) -m "$(QUICK)"
-	@$(PY) -m pytest -q -m "slow or faults"
+test-slow: setup
+	@echo "Slow tests and the fault matrix"
+	@$(PY) -m pytest -q $(AT_ONCE) -m "slow or faults"
+
+test-all: test test-slow
 
 check: setup
 	@echo "check 1/6: format";    $(PY) -m ruff format --check --quiet $(CODE) tests || { echo "run: make format" >&2; exit 1; }
