@@ -25,6 +25,12 @@ KINDS = {
     "target_duplicate": "a target holds the record twice",
     "reopened": "a record came back after it was gone",
     "ambiguous_create": "a create without an answer: it may exist in the target",
+    "future_mark": "a record's change mark lies in the future: it was read, its mark moves no cursor",
+    "count_drop": "far fewer records than before: nothing was deleted (accept: they are gone on purpose)",
+    "schema_drift": "a mapped field is missing or of another type: nothing more is read (accept: it is meant so)",
+    "new_field": "a field that was not there before: map it, or ignore it by name",
+    "id_reused": "the record of this id is another one now: the last good values stay (accept: it is the same)",
+    "edit_war": "a field is changed again and again: it is left alone in that target (accept: write it again)",
 }
 
 

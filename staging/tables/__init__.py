@@ -19,8 +19,8 @@ from staging.tables.delivery import (
     shadow,
     target_state,
 )
-from staging.tables.identity import crosswalk, history, match_key, review
-from staging.tables.landing import cursor, extract_run, inbox, raw_record, record
+from staging.tables.identity import crosswalk, history, match_key, merge, review
+from staging.tables.landing import cursor, extract_run, inbox, raw_record, record, shape
 from staging.tables.operations import (
     alert_attempt,
     alert_outbox,
@@ -64,6 +64,7 @@ __all__ = [
     "incident",
     "lease",
     "match_key",
+    "merge",
     "metadata",
     "outbox",
     "override",
@@ -78,6 +79,7 @@ __all__ = [
     "saved_plan",
     "saved_write",
     "shadow",
+    "shape",
     "sync",
     "target_state",
     "token",

@@ -100,6 +100,26 @@ review = Table(
     schema="ops",
 )
 
+# A person's word that two golden records are one. `links` are those that moved, so that it can be taken back.
+merge = Table(
+    "merge",
+    metadata,
+    identity(),
+    words("entity", required=True),
+    words("loser", required=True),
+    words("winner", required=True),
+    words("by", required=True),
+    words("reason", required=True),
+    Column("links", JSON, nullable=False),
+    at("at", now=True),
+    at("undone_at"),
+    words("undone_by"),
+    words("undone_because"),
+    Index("uq_merge_loser", "entity", "loser", unique=True, postgresql_where=text("undone_at is null")),
+    Index(None, "winner"),
+    schema="ops",
+)
+
 history = Table(
     "history",
     metadata,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, Table, Text, text
+from sqlalchemy import ARRAY, BigInteger, Boolean, CheckConstraint, Column, Index, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from staging.tables.columns import at, count, identity, metadata, one_of, words
@@ -84,10 +84,29 @@ record = Table(
     words("state", required=True),
     words("declared"),
     Column("deleted", Boolean, nullable=False, server_default=text("false")),
+    # the complete sweep that did not show it; gone only when the next one does not either (RELIABILITY P13)
+    Column("missed_by", BigInteger),
     at("landed_at", now=True),
     one_of("state", "landed", "staged", "quarantined", "ignored"),
     Index("ix_record_work", "system", "stream", postgresql_where=text("state = 'landed'")),
     Index("ix_record_parent", "system", "stream", "parent_id", postgresql_where=text("parent_id is not null")),
+    Index("ix_record_missed", "system", "stream", postgresql_where=text("missed_by is not null")),
+    schema="landing",
+)
+
+# What a stream's records looked like so far, place by place: what is missing or of another type later is drift (P19).
+shape = Table(
+    "shape",
+    metadata,
+    words("system", primary_key=True),
+    words("stream", primary_key=True),
+    words("path", primary_key=True),
+    Column("kinds", ARRAY(Text), nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("present", BigInteger, nullable=False),
+    Column("is_read", Boolean, nullable=False),
+    words("declared"),
+    at("learned_at", now=True),
     schema="landing",
 )
 

@@ -14,6 +14,10 @@ declaration = Table(
     words("landscape", required=True),
     Column("files", JSON, nullable=False),
     at("first_used_at", now=True),
+    # the latest of a landscape is the one that works; what was active before is refused until a person says otherwise
+    at("activated_at"),
+    words("activated_by"),
+    words("activated_because"),
     schema="ops",
 )
 
