@@ -196,6 +196,13 @@ def add(url: str, table: str, fields: Mapping[str, Any]) -> None:
         )
 
 
+def rows(url: str, table: str) -> list[dict[str, Any]]:
+    """All rows of a table, in the order of its key."""
+    order = sql.SQL(", ").join(map(sql.Identifier, KEYS[table]))
+    with psycopg.connect(_plain(url), row_factory=psycopg.rows.dict_row) as connection:
+        return connection.execute(sql.SQL("select * from {} order by {}").format(_place(table), order)).fetchall()
+
+
 def changes(url: str, since: int = 0) -> list[dict[str, Any]]:
     """What was written to the legacy tables after seeding: id, tbl, op, old and new row; oldest first."""
     with psycopg.connect(_plain(url), row_factory=psycopg.rows.dict_row) as connection:

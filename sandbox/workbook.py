@@ -55,6 +55,13 @@ def set_cell(path: Path, key: str, column: str, value: Any) -> None:
     raise KeyError(f"{path.name}: no row {key!r} below a header with {column!r}")
 
 
+def add_row(path: Path, row: Sequence[Any]) -> None:
+    """A person's new row at the end of the first sheet."""
+    book = load_workbook(path)
+    book.worksheets[0].append(list(row))
+    _save(book, path)
+
+
 def _write(path: Path, sheet_name: str, rows: Sequence[Sequence[Any]]) -> None:
     book = Workbook()
     book.properties.created = book.properties.modified = _STAMP

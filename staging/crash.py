@@ -1,7 +1,8 @@
 """Named moments at which a process may be killed on demand, to prove that work goes on where it stopped.
 
 `CONCORD_CRASH_POINT=deliver.sent:2` ends the process with SIGKILL when it comes to that point the second time: nothing
-is cleaned up, nobody is told, as when a machine loses its power. Without the variable a point does nothing.
+is cleaned up, nobody is told, as when a machine loses its power. `deliver.sent:2:stop` stops it there with SIGSTOP
+instead, as when a machine sleeps: SIGCONT wakes it. Without the variable a point does nothing.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ def crash_point(name: str) -> None:
     if not wanted:
         return
     POINTS[name]
-    point, _, hit = wanted.partition(":")
+    point, hit, how = [*wanted.split(":"), "", ""][:3]
     if point != name:
         return
     _hits[name] += 1
     if _hits[name] == int(hit or 1):
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGSTOP if how == "stop" else signal.SIGKILL)

@@ -285,6 +285,11 @@ def create_database(connection: psycopg.Connection, name: str, template: str | N
     )
 
 
+def drop_database(connection: psycopg.Connection, name: str) -> None:
+    """Remove a database, whoever is connected to it; one that is not there is no trouble. `connection`: as above."""
+    connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+
 def _connect(url: URL) -> psycopg.Connection:
     return psycopg.connect(
         host=url.host, port=url.port, user=url.username, password=str(url.password), dbname=url.database,
