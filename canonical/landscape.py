@@ -167,6 +167,17 @@ class Integration:
     sla: Sla = Sla()
     fallback: str | None = None
     measure: str | None = None
+    channel: str | None = None
+    """Where its incidents are told, if not where all others are (a Slack bot may choose)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What somebody else listens for: an address that is called while all is well, and that raises the alarm when it
+    is not called any more."""
+
+    url: SecretRef
+    network: Literal["public", "private", "loopback"] = "public"
 
 
 @dataclass(frozen=True)
@@ -184,7 +195,8 @@ class Landscape:
     rules: Mapping[str, Any]
     """entity → canonical.declarations.rules.EntityRules: expectations beyond what the types imply."""
     notify: Mapping[str, Any] = field(default_factory=dict)
-    """`slack: <system name>`, e-mail … : where incidents go."""
+    """`slack` and `email` (names of systems), `channel`, `fallback` (which of the two steps in): where incidents go;
+    `heartbeat`: a Heartbeat."""
     digest: str = ""
     """xxh3 hex of all declaration bytes: the version pinned by every batch."""
     files: Mapping[str, str] = field(default_factory=dict)

@@ -60,7 +60,7 @@ def _tell(flow: Flow[..., Any], flow_run: FlowRun, cause: Callable[[World, str],
     try:
         world = opened(folder_of())
         incidents.report(world, [cause(world, name)])
-        incidents.send_alerts(world)
+        incidents.tell(world)
         _sign(flow_run)
     except Exception as error:  # a hook must not hide the failure that it tells of
         log.warning("the incident of %s cannot be recorded: %s", flow_run.name, type(error).__name__)

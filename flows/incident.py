@@ -57,7 +57,7 @@ def _crashed(world: World, run_id: str | None) -> str:
     if incidents.is_told(world, cause, run.start_time or run.expected_start_time or datetime.now(UTC)):
         return f"{cause.key} is known already"
     incidents.report(world, [cause])
-    incidents.send_alerts(world)
+    incidents.tell(world)
     return f"{cause.key} is open"
 
 

@@ -1,7 +1,4 @@
-"""Incidents and the messages about them: one open incident a cause, messages in an outbox of their own (DESIGN 9.18).
-
-An incident and its message commit together; sending comes after, and a message that was not accepted stays `ready`.
-"""
+"""Incidents: one open one a cause (DESIGN 9.18). Its messages (`staging.alerts`) commit together with it."""
 
 from __future__ import annotations
 
@@ -10,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, text
+
+from staging import alerts
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +50,20 @@ class Recovered:
     times: int
     opened_at: datetime
     closed_at: datetime
-    is_told: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """A message that waits to be sent."""
-
-    id: int
-    title: str
-    lines: tuple[str, ...]
-    channel: str | None
+    told_at: datetime | None
+    """When the last message about this incident was made; None: nobody heard of it."""
 
 
 _CAUSE = "key, kind, integration, system, owner, cause, unaffected, next_step"
 
 
 def open_or_escalate(conn: Connection, cause: Cause) -> Standing:
-    """Opens the incident of a cause, or counts it once more and takes what is said of it now."""
+    """Opens the incident of a cause, or counts it once more and takes what is said of it now.
+
+    A cause that comes back before anybody was told of its end goes on as the same incident."""
+    values = {name: getattr(cause, name) for name in _CAUSE.split(", ")}
+    if back := _taken_up(conn, cause.key):
+        alerts.withdraw_recovery(conn, back)
     found = conn.execute(
         text(
             f"insert into ops.incident ({_CAUSE}, state) values (:key, :kind, :integration, :system, :owner, :cause,"
@@ -77,41 +72,53 @@ def open_or_escalate(conn: Connection, cause: Cause) -> Standing:
             " owner = excluded.owner, cause = excluded.cause, unaffected = excluded.unaffected,"
             " next_step = excluded.next_step returning id"
         ),
-        {name: getattr(cause, name) for name in _CAUSE.split(", ")},
+        values,
     )
     return _standing(conn, int(found.scalar_one()))
 
 
+def _taken_up(conn: Connection, key: str) -> int | None:
+    """Opens the last incident of a cause again if the message of its end still waits; gives its number."""
+    found: int | None = conn.execute(
+        text(
+            "update ops.incident i set state = 'open', closed_at = null where i.key = :key and i.state = 'recovered'"
+            " and not exists (select from ops.incident o where o.key = i.key and o.id > i.id)"
+            " and exists (select from ops.alert_outbox a where a.incident_id = i.id and a.kind = 'recovered'"
+            " and a.state = 'ready') returning id"
+        ),
+        {"key": key},
+    ).scalar_one_or_none()
+    return found
+
+
 def _standing(conn: Connection, incident_id: int) -> Standing:
+    # what was withdrawn was never told
     row = conn.execute(
         text(
             "select i.id, i.times, i.opened_at, clock_timestamp() as now,"
-            " max(a.created_at) as told_at,"
+            " max(coalesce(a.sent_at, a.created_at)) as told_at,"
             " coalesce(bool_or(a.incident_id = i.id), false) as is_told,"
             " coalesce(bool_or(a.incident_id = i.id and a.state = 'ready'), false) as is_queued"
             " from ops.incident i left join ops.incident same on same.key = i.key"
-            " left join ops.alert_outbox a on a.incident_id = same.id where i.id = :id group by i.id"
+            " left join ops.alert_outbox a on a.incident_id = same.id"
+            " and (a.state <> 'folded' or a.folded_into is not null) where i.id = :id group by i.id"
         ),
         {"id": incident_id},
     ).one()
     return Standing(**row._mapping)
 
 
-def note(conn: Connection, cause: Cause, since: datetime, title: str, lines: Sequence[str], *, is_told: bool) -> None:
-    """Opens the incident of a cause as of `since`; `is_told`: with the message that somebody else sent then."""
+def note(
+    conn: Connection, cause: Cause, since: datetime, title: str, lines: Sequence[str], *, told_by: str | None
+) -> None:
+    """Opens the incident of a cause as of `since`; `told_by`: who sent its message then."""
     incident_id = open_or_escalate(conn, cause).id
     conn.execute(
         text("update ops.incident set opened_at = least(opened_at, :since) where id = :id"),
         {"id": incident_id, "since": since},
     )
-    if is_told:
-        conn.execute(
-            text(
-                "insert into ops.alert_outbox (incident_id, title, lines, state, attempts, created_at, sent_at)"
-                " values (:incident, :title, :lines, 'sent', 1, :since, :since)"
-            ),
-            {"incident": incident_id, "title": title, "lines": list(lines), "since": since},
-        )
+    if told_by:
+        alerts.note_sent(conn, incident_id, title, lines, told_by, since)
 
 
 def seen_since(conn: Connection, key: str, since: datetime) -> bool:
@@ -140,13 +147,13 @@ def recover(conn: Connection, keys: Sequence[str]) -> list[Recovered]:
         text(
             "update ops.incident i set state = 'recovered', closed_at = clock_timestamp() where state = 'open'"
             f" and key = any(:keys) returning id, {_CAUSE}, times, opened_at, closed_at,"
-            " exists (select from ops.alert_outbox a where a.incident_id = i.id) as is_told"
+            " (select max(coalesce(a.sent_at, a.created_at)) from ops.alert_outbox a where a.incident_id = i.id"
+            " and (a.state <> 'folded' or a.folded_into is not null)) as told_at"
         ),
         {"keys": list(keys)},
     ).mappings()
     return [
-        Recovered(int(r["id"]), _cause(r), int(r["times"]), r["opened_at"], r["closed_at"], bool(r["is_told"]))
-        for r in rows
+        Recovered(int(r["id"]), _cause(r), int(r["times"]), r["opened_at"], r["closed_at"], r["told_at"]) for r in rows
     ]
 
 
@@ -163,50 +170,10 @@ def open_incidents(conn: Connection) -> list[tuple[Cause, int, datetime]]:
     return [(_cause(r), int(r["times"]), r["opened_at"]) for r in rows]
 
 
-def queue_alert(conn: Connection, incident_id: int, title: str, lines: Sequence[str], channel: str | None) -> None:
-    """Writes a message about an incident, to be sent after this transaction."""
-    conn.execute(
-        text(
-            "insert into ops.alert_outbox (incident_id, title, lines, channel, state, created_at)"
-            " values (:incident, :title, :lines, :channel, 'ready', clock_timestamp())"
-        ),
-        {"incident": incident_id, "title": title, "lines": list(lines), "channel": channel},
-    )
-
-
-def reword_alert(conn: Connection, incident_id: int, title: str, lines: Sequence[str]) -> None:
-    """Replaces the text of a message that still waits: one message says what two would."""
-    conn.execute(
-        text(
-            "update ops.alert_outbox set title = :title, lines = :lines where incident_id = :incident"
-            " and state = 'ready'"
-        ),
-        {"incident": incident_id, "title": title, "lines": list(lines)},
-    )
-
-
-def next_alert(conn: Connection, after: int) -> Alert | None:
-    """The next message to send, locked until this transaction ends: nobody else sends it meanwhile."""
-    row = conn.execute(
-        text(
-            "select id, title, lines, channel from ops.alert_outbox where state = 'ready' and id > :after"
-            " order by id limit 1 for update skip locked"
-        ),
-        {"after": after},
-    ).one_or_none()
-    return Alert(int(row.id), row.title, tuple(row.lines), row.channel) if row is not None else None
-
-
-def settle_alert(conn: Connection, alert_id: int, *, error: str | None = None, is_final: bool = True) -> None:
-    """What became of a message: sent; refused for good; or (not final) to be tried again."""
-    state = "ready" if not is_final else "failed" if error else "sent"
-    conn.execute(
-        text(
-            "update ops.alert_outbox set state = :state, attempts = attempts + 1, error = :error,"
-            " sent_at = case when :state = 'sent' then clock_timestamp() end where id = :id"
-        ),
-        {"id": alert_id, "state": state, "error": error[:500] if error else None},
-    )
+def cause_of(conn: Connection, incident_id: int) -> Cause:
+    """What an incident is about."""
+    row = conn.execute(text(f"select {_CAUSE} from ops.incident where id = :id"), {"id": incident_id}).mappings()
+    return _cause(row.one())
 
 
 def _cause(row: object) -> Cause:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from canonical.declarations.oauth import OAuth2
 from canonical.problems import Refused
-from connectors.protocol import ConnectorError, Rejected
+from staging import alerts
 from staging import incidents as store
 from staging.errors import DatabaseTrouble
 from staging.incidents import Cause, Recovered, Standing
+from tasks import messengers
+from tasks.alerts import AFTER_WORK_SECONDS, QUIET, send_alerts
 from tasks.sync import Summary, SyncBusy, Trouble
 from tasks.world import World
 
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("concord.incidents")
 
-QUIET = timedelta(minutes=15)
-"""At most one message about a cause in this time (RELIABILITY I8)."""
 OF_A_STREAM = frozenset({"CountDrop", "GateStopped", "Misdeclared"})
 """Troubles of one stream; all others are the whole system's, and several streams' errors are one cause."""
 
@@ -291,19 +291,51 @@ def report(world: World, causes: Iterable[Cause], recovered: Sequence[str] = ())
             seen += 1
             _tell(conn, world, cause, store.open_or_escalate(conn, cause))
         for closed in store.recover(conn, recovered):
-            if closed.is_told and _is_notified(world):
-                store.queue_alert(conn, closed.id, *recovery(closed), world.landscape.notify.get("channel"))
+            _tell_end(conn, world, closed)
     return seen
+
+
+def tell_untold(world: World) -> None:
+    """Queues the messages of open incidents that nobody was told of yet, where it is time by now."""
+    with world.transaction() as conn:
+        for cause, standing in store.untold(conn):
+            _tell(conn, world, cause, standing)
 
 
 def _tell(conn: Connection, world: World, cause: Cause, standing: Standing) -> None:
     title, lines = message(cause, standing.times, standing.opened_at)
-    if not _is_notified(world):
+    lines += _promised(world, cause, standing)
+    waiting = alerts.reword(conn, standing.id, "opened", title, lines) if standing.is_queued else set()
+    if not is_due(standing):
         return
-    if standing.is_queued:
-        store.reword_alert(conn, standing.id, title, lines)
-    elif is_due(standing):
-        store.queue_alert(conn, standing.id, title, lines, world.landscape.notify.get("channel"))
+    for address in messengers.addresses(world.landscape, cause):
+        if address.place not in waiting:
+            alerts.queue(conn, standing.id, "opened", title, lines, address)
+
+
+def _promised(world: World, cause: Cause, standing: Standing) -> list[str]:
+    """That the incident is open for longer than its integrations promise."""
+    names = [name for name in cause.integration.split(", ") if name in world.landscape.integrations]
+    promised = [p for name in names if (p := world.landscape.integrations[name].sla.resolve)]
+    open_for = (standing.now - standing.opened_at).total_seconds()
+    if not promised or open_for <= min(promised):
+        return []
+    return [f"SLA broken: open for {open_for / 3600:.1f} h, promised to be resolved within {min(promised) / 3600:g} h"]
+
+
+def _tell_end(conn: Connection, world: World, closed: Recovered) -> None:
+    """The message that an incident is over, to whoever was told of it, and no sooner than the last one allows. Where
+    its first message still waits, that one says so."""
+    if closed.told_at is None:
+        return
+    title, lines = recovery(closed)
+    alerts.retire_told_elsewhere(conn, closed.id)
+    ours = {place.via for place in messengers.all_of(world.landscape)}
+    told = [address for address in alerts.places_told(conn, closed.id) if address.via in ours]
+    reworded = alerts.reword(conn, closed.id, "recovered", title, lines)
+    for address in told or messengers.addresses(world.landscape, closed.cause):
+        if address.place not in reworded:
+            alerts.queue(conn, closed.id, "recovered", title, lines, address, due_at=closed.told_at + QUIET)
 
 
 def is_told(world: World, cause: Cause, since: datetime) -> bool:
@@ -317,13 +349,20 @@ def report_over(world: World, cause: Cause, since: datetime, *, is_told: bool) -
 
     `is_told`: somebody else told of it meanwhile."""
     with world.transaction() as conn:
-        store.note(conn, cause, since, *message_of(cause), is_told=is_told and _is_notified(world))
+        store.note(conn, cause, since, *message_of(cause), told_by="Prefect" if is_told else None)
     report(world, [], [cause.key])
-    send_alerts(world)
+    tell(world)
 
 
-def _is_notified(world: World) -> bool:
-    return bool(world.landscape.notify.get("slack"))
+def tell(world: World, *, patience_seconds: float = AFTER_WORK_SECONDS) -> int:
+    """Sends what waits, for so long at most; gives how many messages were accepted. Never raises for a messenger that
+    fails, nor for our database: messages wait."""
+    try:
+        tell_untold(world)
+    except DatabaseTrouble as error:
+        log.warning("messages cannot be made now (%s)", type(error).__name__)
+        return 0
+    return send_alerts(world, patience_seconds=patience_seconds)
 
 
 def report_trouble(world: World, summary: Summary, name: str) -> int:
@@ -360,7 +399,7 @@ def conclude(world: World, name: str, outcome: Summary | BaseException) -> None:
             report_failure(world, name, outcome)
     except Exception as error:
         log.warning("the incidents of %s cannot be recorded now: %s", name, type(error).__name__)
-    send_alerts(world)
+    tell(world)
 
 
 def conclude_delivery(world: World, name: str, troubles: Sequence[Trouble], *, written: Iterable[str]) -> None:
@@ -371,7 +410,7 @@ def conclude_delivery(world: World, name: str, troubles: Sequence[Trouble], *, w
         report(world, causes, [key for key in (f"delivery:{system}" for system in written) if key not in bad])
     except DatabaseTrouble as error:
         log.warning("the incidents of this delivery cannot be recorded now: %s", type(error).__name__)
-    send_alerts(world)
+    tell(world)
 
 
 def report_failure(world: World, name: str, error: BaseException) -> int:
@@ -379,36 +418,3 @@ def report_failure(world: World, name: str, error: BaseException) -> int:
     if isinstance(error, SyncBusy | KeyboardInterrupt):
         return 0
     return report(world, [failure_of(world, name, error)])
-
-
-def send_alerts(world: World) -> int:
-    """Sends what waits; gives how many messages were accepted. Never raises for a messenger that fails: they wait."""
-    sent, after = 0, 0
-    try:
-        with world.transaction() as conn:
-            for cause, standing in store.untold(conn):
-                _tell(conn, world, cause, standing)
-        found = world.notifier()
-        if found is None:
-            return 0
-        notifier, channel = found
-        while True:
-            with world.transaction() as conn:
-                alert = store.next_alert(conn, after)
-                if alert is None:
-                    return sent
-                after = alert.id
-                try:
-                    notifier.notify(alert.title, alert.lines, channel=alert.channel or channel)
-                except ConnectorError as error:
-                    is_final = isinstance(error, Rejected)
-                    store.settle_alert(conn, alert.id, error=type(error).__name__, is_final=is_final)
-                    log.warning("a message was not accepted (%s); it waits", type(error).__name__)
-                    if is_final:
-                        continue
-                    return sent
-                store.settle_alert(conn, alert.id)
-                sent += 1
-    except (ConnectorError, DatabaseTrouble) as error:
-        log.warning("messages cannot be sent now (%s); they wait", type(error).__name__)
-        return sent

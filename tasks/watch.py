@@ -99,7 +99,7 @@ def watch(world: World, *, was_away: bool = False) -> Watched:
     if not holds:
         found.well.append("holds")
     incidents.report(world, found.causes, found.well)
-    incidents.send_alerts(world)
+    incidents.tell(world)
     return found
 
 

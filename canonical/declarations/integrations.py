@@ -50,6 +50,7 @@ def _read_integration(
         sla=_read_sla(section),
         fallback=section.text("fallback"),
         measure=section.text("measure"),
+        channel=section.text("channel"),
     )
     section.done()
     return found

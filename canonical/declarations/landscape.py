@@ -18,11 +18,12 @@ from canonical.declarations.models import DeclaredModel, in_reference_order, rea
 from canonical.declarations.programs import program_problems
 from canonical.declarations.rules import EntityRules, read_rules
 from canonical.declarations.secrets import ASK_FOR_REFERENCE, note_secrets
-from canonical.declarations.shapes import Notes, Section, nearest, one_of
+from canonical.declarations.shapes import Notes, Section, nearest, one_of, secret_ref
 from canonical.declarations.sheets import overridden, row_problems, standard_rows
 from canonical.declarations.systems import read_people, read_systems, read_timezone, without_unknown_entities
+from canonical.declarations.urls import NETWORKS, Network
 from canonical.declarations.yaml import Node, read_yaml
-from canonical.landscape import Integration, Landscape, Person, System
+from canonical.landscape import Heartbeat, Integration, Landscape, Person, SecretRef, System
 from canonical.mapping.sheet import SheetRow, read_sheet
 from canonical.problems import Problem, Refused
 
@@ -72,7 +73,8 @@ def read_main(
 def _read_notify(
     top: Section, systems: Mapping[str, System], connectors: Mapping[str, ConnectorDefaults]
 ) -> dict[str, Any]:
-    """Where incidents go: `{slack: SYSTEM, channel: "#ops", email: SYSTEM}`."""
+    """Where incidents go: `{slack: SYSTEM, channel: "#ops", email: SYSTEM, fallback: email}`, and what is called while
+    all is well: `heartbeat: {url: {env: NAME}}`."""
     section = top.section("notify")
     if section is None:
         return {}
@@ -87,8 +89,25 @@ def _read_notify(
     channel = section.text("channel")
     if channel is not None:
         found["channel"] = channel
+    if section.has("fallback"):
+        found["fallback"] = section.choice("fallback", ("slack", "email"), "email")
+        if not {"slack", "email"} <= found.keys():
+            section.wrong("fallback", "both slack: and email:, of which one steps in for the other", "one of them")
+    heartbeat = section.section("heartbeat")
+    if heartbeat is not None:
+        found["heartbeat"] = _read_heartbeat(heartbeat)
     section.done()
     return found
+
+
+def _read_heartbeat(section: Section) -> Heartbeat:
+    node = section.get("url", required=True, shape="secret")
+    ref = None if node is None else secret_ref(node)
+    if node is not None and ref is None:
+        section.wrong("url", ASK_FOR_REFERENCE, "a value written out")
+    network: Network = section.choice("network", NETWORKS, "public")
+    section.done()
+    return Heartbeat(ref or SecretRef("env", ""), network)
 
 
 class _Reading:

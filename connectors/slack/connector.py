@@ -59,8 +59,17 @@ class Slack:
     def facts(self, stream: str) -> StreamFacts:
         raise Misdeclared("Slack has no streams", where=f"{self._context.system}/{stream}")
 
-    def notify(self, title: str, lines: Sequence[str], *, channel: str | None = None) -> None:
-        payload = message(title, lines)
+    def notify(
+        self,
+        title: str,
+        lines: Sequence[str],
+        *,
+        channel: str | None = None,
+        to: Sequence[str] = (),
+        key: str | None = None,
+    ) -> None:
+        """As in the protocol. Slack knows no key: an answer that was lost may post a message twice."""
+        payload = message(title, lines, to)
         if self._is_webhook:
             self._post_webhook(payload)
         else:
@@ -123,6 +132,7 @@ class Slack:
                 network=self._context.network,
                 auth=auth,
                 limits=self.limits,
+                rates=self._context.rates,
                 deadline_seconds=_DEADLINE_SECONDS,
                 transport=self._transport,
             )

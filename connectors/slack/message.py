@@ -14,11 +14,14 @@ from canonical.shown import shown
 HEADER_CHARACTERS = 150
 SECTION_CHARACTERS = 3_000
 MAX_BLOCKS = 40
+MAX_PEOPLE = 10
 LINE_CHARACTERS = 1_000
 FALLBACK_CHARACTERS = 3_000
 _MENTION = re.compile(r"@(?=channel\b|here\b|everyone\b)", re.IGNORECASE)
 _UNCALLED = "@\u2060"
 """A word joiner after the @: it looks the same and calls nobody."""
+_MEMBER = re.compile(r"[UW][A-Z0-9]{6,20}\Z")
+"""A member's id, the only form in which Slack calls a person (docs.slack.dev, mentioning users)."""
 
 
 def escape(text: str) -> str:
@@ -27,19 +30,26 @@ def escape(text: str) -> str:
     return _MENTION.sub(_UNCALLED, text)
 
 
-def message(title: str, lines: Sequence[str]) -> dict[str, Any]:
-    """The payload of one message: a header, sections of lines, and what did not fit as a number."""
+def message(title: str, lines: Sequence[str], people: Sequence[str] = ()) -> dict[str, Any]:
+    """The payload of one message: a header, sections of lines, what did not fit as a number, and a call to those of
+    `people` who are declared by their member's id."""
     head = _MENTION.sub(_UNCALLED, shown(title))
     blocks: list[dict[str, Any]] = [
         {"type": "header", "text": {"type": "plain_text", "text": _cut(head, HEADER_CHARACTERS) or "Concord"}}
     ]
     sections, left_out = _sections(lines)
-    blocks += [{"type": "section", "text": {"type": "mrkdwn", "text": text}} for text in sections]
-    if left_out:
-        note = {"type": "mrkdwn", "text": f"… and {left_out} more lines"}
-        blocks.append({"type": "context", "elements": [note]})
+    blocks += [{"type": "section", "text": _marked(text)} for text in sections]
+    called = " ".join(f"<@{one}>" for one in people[:MAX_PEOPLE] if _MEMBER.match(one))
+    notes = [*([f"… and {left_out} more lines"] if left_out else []), *([f"for {called}"] if called else [])]
+    if notes:
+        blocks.append({"type": "context", "elements": [_marked(note) for note in notes]})
     fallback = "\n".join([escape(title), *sections[:1]])
     return {"text": _cut(fallback, FALLBACK_CHARACTERS), "blocks": blocks, "unfurl_links": False, "unfurl_media": False}
+
+
+def _marked(text: str) -> dict[str, Any]:
+    """Text in Slack's marks, as it stands: what looks like an address in it does not become a link."""
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
 def _sections(lines: Sequence[str]) -> tuple[list[str], int]:

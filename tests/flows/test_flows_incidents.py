@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from connectors.protocol import ConnectorError, Rejected, Transient
+from connectors.protocol import ConnectorError, Limits, Rejected, StreamFacts, Transient
 from staging import holds, locks, rhythm, runs
 from staging.incidents import Cause
 from tasks import incidents
@@ -32,7 +32,24 @@ class Inbox:
         self.titles: list[str] = []
         self.refusal: ConnectorError | None = None
 
-    def notify(self, title: str, lines: Sequence[str], *, channel: str | None = None) -> None:
+    limits = Limits()
+
+    def check(self) -> None: ...
+
+    def facts(self, stream: str) -> StreamFacts:
+        raise NotImplementedError
+
+    def close(self) -> None: ...
+
+    def notify(
+        self,
+        title: str,
+        lines: Sequence[str],
+        *,
+        channel: str | None = None,
+        to: Sequence[str] = (),
+        key: str | None = None,
+    ) -> None:
         if self.refusal:
             raise self.refusal
         self.titles.append(title)
@@ -46,7 +63,7 @@ def inbox() -> Inbox:
 @pytest.fixture
 def world(database: TestDatabase, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(reading.load(DEMO), DEMO, database.engine)
-    monkeypatch.setattr(made, "notifier", lambda: (inbox, None))
+    monkeypatch.setattr(made, "connector", lambda _: inbox)
     return made
 
 
@@ -60,54 +77,101 @@ def do(world: World, statement: str, **values: Any) -> None:
         conn.execute(sa.text(statement), values)
 
 
+def later(world: World, minutes: int) -> None:
+    """So many minutes pass."""
+    for table, columns in {
+        "alert_outbox": ("created_at", "due_at", "sent_at"),
+        "incident": ("opened_at", "last_seen_at", "closed_at"),
+    }.items():
+        moved = ", ".join(f"{c} = {c} - make_interval(mins => :m)" for c in columns)
+        do(world, f"update ops.{table} set {moved}", m=minutes)
+
+
 def test_one_cause_is_told_once_and_its_end_once(world: World, inbox: Inbox) -> None:
     for _ in range(3):
         incidents.report(world, [CRM])
-        incidents.send_alerts(world)
+        incidents.tell(world)
     assert inbox.titles == ["crm: credentials refused"]
     assert rows(world, "select times, state from ops.incident") == [{"times": 3, "state": "open"}]
     incidents.report(world, [], ["system:crm", "system:accounting"])
-    incidents.send_alerts(world)
-    incidents.send_alerts(world)
+    incidents.tell(world)
+    assert inbox.titles == ["crm: credentials refused"], "not twice within a quarter of an hour"
+    later(world, 15)
+    incidents.tell(world)
+    incidents.tell(world)
     assert inbox.titles == ["crm: credentials refused", "crm: recovered"]
 
 
-def test_a_cause_that_comes_back_at_once_is_told_after_its_quiet_time(world: World, inbox: Inbox) -> None:
+def test_a_cause_that_comes_and_goes_makes_few_messages(world: World, inbox: Inbox) -> None:
+    for _ in range(20):  # an hour of it
+        incidents.report(world, [CRM])
+        incidents.tell(world)
+        incidents.report(world, [], ["system:crm"])
+        incidents.tell(world)
+        later(world, 3)
+    later(world, 15)
+    incidents.tell(world)
+    assert len(inbox.titles) <= 5
+    assert (inbox.titles[0], inbox.titles[-1]) == ("crm: credentials refused", "crm: recovered")
+
+
+def test_a_cause_that_comes_back_after_its_end_was_told_is_told_again(world: World, inbox: Inbox) -> None:
     incidents.report(world, [CRM])
+    incidents.tell(world)
+    later(world, 20)
     incidents.report(world, [], ["system:crm"])
+    incidents.tell(world)
     incidents.report(world, [CRM])
-    incidents.send_alerts(world)
+    incidents.tell(world)
     assert inbox.titles == ["crm: credentials refused", "crm: recovered"]
-    do(world, "update ops.alert_outbox set created_at = created_at - interval '16 minutes'")
-    incidents.send_alerts(world)
+    later(world, 16)
+    incidents.tell(world)
     assert inbox.titles[2:] == ["crm: credentials refused"]
 
 
 def test_a_messenger_that_is_away_loses_nothing_and_stops_nobody(world: World, inbox: Inbox) -> None:
     inbox.refusal = Transient("away")
     incidents.report(world, [CRM])
-    assert incidents.send_alerts(world) == 0
+    assert incidents.tell(world) == 0
     incidents.report(world, [CRM])
-    assert incidents.send_alerts(world) == 0
+    assert incidents.tell(world) == 0, "it rests"
     assert rows(world, "select state, attempts, error from ops.alert_outbox") == [
-        {"state": "ready", "attempts": 2, "error": "Transient"}
+        {"state": "ready", "attempts": 1, "error": "Transient"}
     ]
+    later(world, 1)
     inbox.refusal = None
-    assert incidents.send_alerts(world) == 1
+    assert incidents.tell(world) == 1
     assert inbox.titles == ["crm: credentials refused (seen 2 times)"]
+    assert [r["outcome"] for r in rows(world, "select outcome from ops.alert_attempt order by id")] == [
+        "failed",
+        "sent",
+    ]
+
+
+def test_what_is_over_before_anybody_heard_of_it_is_one_message(world: World, inbox: Inbox) -> None:
+    inbox.refusal = Transient("away")
+    incidents.report(world, [CRM])
+    incidents.tell(world)
+    incidents.report(world, [], ["system:crm"])
+    later(world, 5)
+    inbox.refusal = None
+    incidents.tell(world)
+    later(world, 30)
+    incidents.tell(world)
+    assert inbox.titles == ["crm: recovered"]
 
 
 def test_a_message_refused_for_good_does_not_stand_in_the_way(world: World, inbox: Inbox) -> None:
     inbox.refusal = Rejected("too long")
     incidents.report(world, [CRM])
-    incidents.send_alerts(world)
+    incidents.tell(world)
     assert rows(world, "select state from ops.alert_outbox") == [{"state": "failed"}]
 
 
 def test_without_a_messenger_incidents_are_kept_and_no_messages_pile_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(world.landscape.notify, "slack", "")  # type: ignore[arg-type]
+    monkeypatch.setitem(world.landscape.notify, "slack", "")
     incidents.report(world, [CRM])
     assert len(rows(world, "select id from ops.incident")) == 1
     assert rows(world, "select id from ops.alert_outbox") == []
@@ -149,6 +213,8 @@ def test_watch_tells_what_did_not_run_and_that_it_runs_again(world: World, inbox
         runs.end_sync(conn, sync_id, "complete", summary={})
     watch(world)
     assert rows(world, "select key from ops.incident where state = 'open'") == []
+    later(world, 15)
+    watch(world)
     assert "customer-details: recovered" in inbox.titles
 
 
@@ -220,5 +286,7 @@ def test_watch_tells_of_holds_that_nobody_answers(world: World, inbox: Inbox) ->
     assert cause.next_step.startswith(f"concord holds show {hold}")
     assert "900 x update to crm/contacts" in cause.cause
     do(world, "update ops.hold set state = 'rejected', closed_at = now(), closed_by = 'me', closed_because = 'by hand'")
+    watch(world)
+    later(world, 15)
     watch(world)
     assert inbox.titles == ["contacts: a hold waits for an answer", "contacts: recovered"]

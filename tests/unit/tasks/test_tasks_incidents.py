@@ -193,7 +193,7 @@ def test_a_clean_sync_closes_its_own_incidents_only(world: World) -> None:
 
 def test_recovery_says_what_it_was() -> None:
     cause = Cause("system:crm", "AuthFailed", "contacts", "crm", "Priya", "…", "…", "…")
-    closed = Recovered(1, cause, 3, NOON, NOON + timedelta(minutes=44), is_told=True)
+    closed = Recovered(1, cause, 3, NOON, NOON + timedelta(minutes=44), told_at=NOON)
     title, lines = incidents.recovery(closed)
     assert title == "crm: recovered"
     assert "Was: credentials refused, seen 3 times in 44 min" in lines

@@ -82,6 +82,17 @@ def test_what_does_not_fit_is_counted() -> None:
     assert made["blocks"][-1]["elements"][0]["text"] == f"… and {500 - shown} more lines"
 
 
+def test_owners_are_called_by_their_member_id_alone() -> None:
+    made = message("T", ["one"], ["@priya", "U02ABCDEF", "<!channel>", "W0123456"])
+    assert made["blocks"][-1]["elements"][0]["text"] == "for <@U02ABCDEF> <@W0123456>"
+    assert message("T", ["one"], ["@priya"])["blocks"][-1]["type"] == "section"
+
+
+def test_an_address_in_a_text_does_not_become_a_link() -> None:
+    marked = [b["text"] for b in message("T", ["see https://evil.example"])["blocks"] if b["type"] == "section"]
+    assert all(text["verbatim"] is True for text in marked)
+
+
 def test_a_webhook_that_says_ok() -> None:
     posted: list[Any] = []
 
