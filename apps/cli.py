@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from apps import exits
 from apps.commands import (
     apply,
+    audit,
     check,
     db,
     demo,
@@ -90,7 +91,7 @@ GROUPS = (
     demo,
     check, model, mapping, systems,
     plan, apply, golive, sync, pause, undo, watch, serve, deploy,
-    status, explain, ledger,
+    status, explain, ledger, audit,
     reviews, holds, quarantine, findings,
     db,
 )  # fmt: skip

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-_WORD = re.compile(r"[A-Za-z][A-Za-z_.-]*|v?\d{1,2}(\.\d{1,3})?")
+_WORD = re.compile(r"[A-Za-z][A-Za-z_.-]*|v\d{1,3}(\.\d{1,3})?|\d{1,2}\.\d{1,2}")
 """A part of a path that names a resource or a version; whatever else stands there is taken for an id."""
 
 Call = tuple[str, str, int]

@@ -25,6 +25,8 @@ CALLS = {
     "status": "status",
     "explain": "explain customer {golden}",
     "ledger verify": "ledger verify",
+    "audit search": "audit search",
+    "audit verify": "audit verify",
     "reviews list": "reviews list",
     "holds list": "holds list",
     "quarantine list": "quarantine list",
@@ -33,7 +35,7 @@ CALLS = {
     "db status": "db status",
 }
 """Command → the call that is made; commands that write, wait or need an entry are left out."""
-DATA = {"values", "asked", "mapped", "before", "changes", "tries"}
+DATA = {"values", "asked", "mapped", "before", "changes", "tries", "detail"}
 """Keys below which names come from the data, or are explained elsewhere."""
 
 

@@ -230,3 +230,14 @@ def searched(module_database: TestDatabase) -> Callable[..., list[int]]:
 @pytest.mark.parametrize(("asked", "expected"), SEARCHES.values(), ids=SEARCHES)
 def test_search(searched: Callable[..., list[int]], asked: dict[str, object], expected: list[int]) -> None:
     assert searched(**asked) == expected
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"), [([], ""), ([4], "4"), ([3, 1, 2, 9], "1-3,9"), ([5, 5, 7, 8], "5,7-8")], ids=str
+)
+def test_spans(numbers: list[int], told: str) -> None:
+    assert audit.spans(numbers) == told
+
+
+def test_the_digest_of_a_batch_does_not_depend_on_the_order() -> None:
+    assert audit.over(["a", "b"]) == audit.over(["b", "a"])
