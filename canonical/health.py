@@ -48,6 +48,11 @@ def failed(health: Health, reason: str, spread: float) -> Health:
         return replace(health, failures=failures, reason=reason)
     if health.state == "open" and health.left_seconds > 0:
         return replace(health, failures=failures)  # sent before it was opened
+    return stopped(replace(health, failures=failures), reason, spread)
+
+
+def stopped(health: Health, reason: str, spread: float) -> Health:
+    """Left alone from now on, whatever was counted: longer each time it was so in vain."""
     opened = health.opened + 1
     seconds = min(MOST_SECONDS, FIRST_SECONDS * 2.0 ** min(opened - 1, 10)) * (0.8 + 0.4 * spread)
-    return Health("open", failures, opened, seconds, reason)
+    return Health("open", health.failures, opened, seconds, reason)

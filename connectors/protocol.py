@@ -2,7 +2,10 @@
 
 ConnectorError
 ├── Transient(wait_seconds)      try again after a while: connection, deadline, 502/503/504
-│   └── RateLimited(wait_seconds)  the system asks us to slow down; never counts as an attempt
+│   ├── RateLimited(wait_seconds)  the system asks us to slow down; never counts as an attempt
+│   └── NotSent                    we held the request back ourselves; never counts as an attempt either
+│       ├── LeftAlone              the system was in trouble lately
+│       └── LeaseOver              our hold on what is to be written is over
 ├── Ambiguous                    the request may have happened: look before any second create
 ├── SystemFault                  the system answers, but not as itself (500s, HTML for JSON): stop its lane
 ├── AuthFailed                   credentials or scope refused: a person must act
@@ -49,6 +52,18 @@ class Transient(ConnectorError):
 
 class RateLimited(Transient):
     """429 or the vendor's own form of it."""
+
+
+class NotSent(Transient):
+    """Nothing left this process: the system has no part in it."""
+
+
+class LeftAlone(NotSent):
+    """The system was in trouble lately and is not asked before its time."""
+
+
+class LeaseOver(NotSent):
+    """This process was paused or cut off for so long that somebody else may be at it: it writes no more."""
 
 
 class Ambiguous(ConnectorError):
@@ -115,6 +130,8 @@ class Page:
     total: int | None = None
     """What the source says the whole read will count, where it says so (progress, completeness)."""
     schema: str | None = None
+    clock: str | None = None
+    """The source's own clock when the reading began, where it tells it: what lies beyond it is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +171,8 @@ class Receipt:
     """In the system's words, made fit to be kept and shown: it may repeat anything, U+0000 too."""
     status: int | None = None
     wait_seconds: float | None = None
+    is_counted: bool = True
+    """Whether it was a try: being asked to slow down, or not being let out at all, is none (RELIABILITY P10)."""
 
     def __post_init__(self) -> None:
         if self.reason is not None:
@@ -166,7 +185,10 @@ class StreamFacts:
 
     batch_size: int = 1
     write_class: WriteClass = "C"
+    key_life_seconds: float | None = None
+    """Of class A by idempotency key: how long a key is remembered. None: creates are told again without one."""
     index_lag_seconds: float = 0.0
+    """How long after a create a search may not find it."""
     change_granularity_seconds: float = 1.0
     deletes: Literal["flag", "absent", "tombstone", "hidden"] = "absent"
     ops: frozenset[str] = frozenset()
@@ -213,7 +235,8 @@ class Target(Connector, Protocol):
         ...
 
     def write(self, stream: str, writes: Sequence[Write]) -> Sequence[Receipt]:
-        """One receipt a write, in order. At most `facts(stream).batch_size` writes, all of one op.
+        """One receipt a write, in order. At most `facts(stream).batch_size` writes, all of one op. What the answer says
+        of records that were not written here follows as receipts with an empty `ref`.
 
         Raises Transient / RateLimited / AuthFailed / SystemFault only if surely nothing was done for the whole call;
         Ambiguous if it may have been."""
@@ -222,8 +245,17 @@ class Target(Connector, Protocol):
 
 @runtime_checkable
 class Notifier(Connector, Protocol):
-    def notify(self, title: str, lines: Sequence[str], *, channel: str | None = None) -> None:
-        """Post one message; text is escaped here. Raises ConnectorError when it was not accepted."""
+    def notify(
+        self,
+        title: str,
+        lines: Sequence[str],
+        *,
+        channel: str | None = None,
+        to: Sequence[str] = (),
+        key: str | None = None,
+    ) -> None:
+        """Post one message; text is escaped here. `to`: people to address, as this messenger knows them. `key`: the
+        same for every try of the same message. Raises ConnectorError when it was not accepted."""
         ...
 
 

@@ -78,6 +78,18 @@ def holder(conn: Connection, entity: str, system: str, stream: str, source_id: s
     ).scalar_one_or_none()
 
 
+def holders(conn: Connection, entity: str, system: str, stream: str, source_ids: Sequence[str]) -> dict[str, str]:
+    """Source id → the golden record that it is linked to now, for those that are linked."""
+    found = conn.execute(
+        text(
+            "select source_id, canonical_id from ops.crosswalk where entity = :e and system = :s and stream = :t"
+            " and source_id = any(:ids) and ended_at is null"
+        ),
+        {"e": entity, "s": system, "t": stream, "ids": list(source_ids)},
+    )
+    return {r.source_id: r.canonical_id for r in found}
+
+
 def follow_the_living(conn: Connection, entity: str, staged: str, canonical_ids: pl.DataFrame) -> list[str]:
     """Where a primary link's record is gone and a twin of it lives in the same (system, stream), the twin becomes the
     primary link (DESIGN 9.7): merged there as a finding asked, or deleted and typed again. Gives the ids concerned.

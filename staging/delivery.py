@@ -5,7 +5,7 @@ How states move stands in `staging.outbox`. A worker settles only rows that it s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -13,15 +13,19 @@ from sqlalchemy import Connection, text
 
 from staging.dirty import NOTED_ANEW
 from staging.frames import ident, temporary, write_frame
+from staging.holds import IS_GOOD
 from staging.outbox import OPEN
 from staging.pauses import RESTS
 
 _SENT = (
     "o.id, o.plan_id, o.integration, o.entity, o.canonical_id, o.version, o.system, o.stream, o.op, o.source_id,"
-    " o.payload::text as payload, o.asked::text as asked, o.fields, o.key, o.attempts, o.claimed_by, o.state"
+    " o.payload::text as payload, o.asked::text as asked, o.fields, o.key, o.attempts, o.claimed_by, o.state,"
+    " o.request, coalesce(extract(epoch from clock_timestamp() - o.sent_at), 0)::float8 as key_age_seconds"
 )
 
 
+_MAY_GO = f"(o.hold_id is null or {IS_GOOD})"
+"""What was held goes only while its approval is good (RELIABILITY P23)."""
 _ONLY = "(cast(:only as bigint[]) is null or o.id = any(:only))"
 
 
@@ -38,7 +42,7 @@ def due_lanes(
         text(
             "select system, stream, entity, op from ops.outbox o where state = 'ready' and due_at <= now()"
             " and system = any(:systems) and integration = any(:names)"
-            f" and {_ONLY} and not {RESTS}"
+            f" and {_ONLY} and not {RESTS} and {_MAY_GO}"
             " group by 1, 2, 3, 4 order by 1, array_position(array['create', 'update', 'archive', 'delete'], op), 2, 3"
         ),
         {"systems": list(systems), "names": list(integrations), "only": _listed(only)},
@@ -53,7 +57,7 @@ def claim(
     *,
     worker: str,
     limit: int,
-    lease_seconds: int,
+    lease_seconds: float,
     only: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
     """Takes up to `limit` ready writes of a lane for `worker`, none whose record has one in flight, oldest first."""
@@ -68,7 +72,7 @@ def claim(
             # it became a join of everything that is ready with itself, for every batch
             " and o.id = (select min(e.id) from ops.outbox e where e.canonical_id = o.canonical_id"
             " and e.system = o.system and e.stream = o.stream and e.entity = o.entity and e.state = 'ready')"
-            f" and {_ONLY} and not {RESTS}"
+            f" and {_ONLY} and not {RESTS} and {_MAY_GO}"
             " order by id for update skip locked limit :limit)"
             " update ops.outbox o set state = 'inflight', claimed_by = :worker, attempts = attempts + 1,"
             " lease_until = clock_timestamp() + make_interval(secs => :lease) from due where o.id = due.id"
@@ -95,17 +99,19 @@ def note_attempts(conn: Connection, rows: pl.DataFrame) -> None:
 
 
 def settle(conn: Connection, rows: pl.DataFrame, *, worker: str) -> set[int]:
-    """Moves claimed writes on: outbox_id, state, source_id, reason, wait_seconds. Only rows this worker still holds;
-    gives their ids: what follows from an answer follows only for them (RELIABILITY P7)."""
+    """Moves claimed writes on: outbox_id, state, source_id, reason, wait_seconds, is_counted (whether it was a try).
+
+    Only rows this worker still holds; gives their ids: what follows from an answer follows only for them (P7)."""
     columns = {
         "outbox_id": "bigint", "state": "text", "source_id": "text", "reason": "text", "wait_seconds": "float8",
+        "is_counted": "boolean",
     }  # fmt: skip
     table = temporary(conn, "answers", columns, rows.select(list(columns)))
     found = conn.execute(
         text(
             "update ops.outbox o set state = a.state, source_id = coalesce(a.source_id, o.source_id),"
-            " reason = a.reason, lease_until = null,"
-            " attempts = o.attempts - case when a.state = 'ready' and a.reason = 'rate limited' then 1 else 0 end,"
+            " reason = a.reason, lease_until = case when a.state = 'unknown' then o.lease_until end,"
+            " attempts = o.attempts - case when a.is_counted then 0 else 1 end,"
             " due_at = case when a.state = 'ready' then now() + make_interval(secs => a.wait_seconds)"
             " else o.due_at end,"
             " settled_at = case when a.state in ('delivered', 'rejected', 'dead') then now() end"
@@ -117,12 +123,28 @@ def settle(conn: Connection, rows: pl.DataFrame, *, worker: str) -> set[int]:
     return {int(i) for i in found.scalars()}
 
 
-def renew(conn: Connection, outbox_ids: Sequence[int], *, worker: str, lease_seconds: int) -> set[int]:
-    """Holds claimed writes for another lease before they are sent; gives those that this worker still holds."""
+def sending(
+    conn: Connection, outbox_ids: Sequence[int], *, worker: str, lease_seconds: float, request: str, is_again: bool
+) -> set[int]:
+    """Notes in which request claimed writes are sent now, and holds them for another lease; gives those that this
+    worker still holds. `is_again`: the same request once more, which is a try of its own."""
+    found = conn.execute(
+        text(
+            "update ops.outbox set lease_until = clock_timestamp() + make_interval(secs => :lease), request = :request,"
+            " attempts = attempts + :more, sent_at = coalesce(sent_at, clock_timestamp())"
+            " where id = any(:ids) and state in ('inflight', 'unknown') and claimed_by = :worker returning id"
+        ),
+        {"ids": list(outbox_ids), "worker": worker, "lease": lease_seconds, "request": request, "more": int(is_again)},
+    )
+    return {int(i) for i in found.scalars()}
+
+
+def renew(conn: Connection, outbox_ids: Sequence[int], *, worker: str, lease_seconds: float) -> set[int]:
+    """Holds claimed writes for another lease; gives those that this worker still holds."""
     found = conn.execute(
         text(
             "update ops.outbox set lease_until = clock_timestamp() + make_interval(secs => :lease)"
-            " where id = any(:ids) and state = 'inflight' and claimed_by = :worker returning id"
+            " where id = any(:ids) and state in ('inflight', 'unknown') and claimed_by = :worker returning id"
         ),
         {"ids": list(outbox_ids), "worker": worker, "lease": lease_seconds},
     )
@@ -144,28 +166,30 @@ def overtaken_meanwhile(conn: Connection, entity: str, golden: str, outbox_ids: 
     return int(found.rowcount)
 
 
-def park(conn: Connection, outbox_id: int, reason: str, hold_id: int) -> None:
-    """Puts a claimed write behind a hold, with the reason."""
-    conn.execute(
+def park(conn: Connection, outbox_ids: Sequence[int], reason: str, hold_id: int, *, worker: str) -> int:
+    """Puts claimed writes behind a hold, with the reason; gives how many this worker still held."""
+    found = conn.execute(
         text(
             "update ops.outbox set state = 'held', reason = :reason, hold_id = :hold, lease_until = null"
-            " where id = :id and state in ('inflight', 'unknown')"
+            " where id = any(:ids) and state in ('inflight', 'unknown') and claimed_by = :worker"
         ),
-        {"id": outbox_id, "reason": reason, "hold": hold_id},
+        {"ids": list(outbox_ids), "reason": reason, "hold": hold_id, "worker": worker},
     )
+    return int(found.rowcount)
 
 
-def again(conn: Connection, outbox_ids: Sequence[int], reason: str) -> int:
-    """Ends claimed writes that turned out to concern a record that exists already; their pairs are planned again."""
+def again(conn: Connection, outbox_ids: Sequence[int], reason: str, *, worker: str) -> int:
+    """Ends writes that this worker claimed and that turned out to concern a record that exists already; their pairs
+    are planned again."""
     found = conn.execute(
         text(
             "with done as (update ops.outbox set state = 'superseded', settled_at = now(), reason = :reason,"
-            " lease_until = null where id = any(:ids) and state in ('inflight', 'unknown')"
+            " lease_until = null where id = any(:ids) and state in ('inflight', 'unknown') and claimed_by = :worker"
             " returning entity, canonical_id, integration, system, stream)"
             " insert into ops.dirty (entity, canonical_id, integration, system, stream) select distinct * from done"
             f" {NOTED_ANEW}"
         ),
-        {"ids": list(outbox_ids), "reason": reason},
+        {"ids": list(outbox_ids), "reason": reason, "worker": worker},
     )
     return int(found.rowcount)
 
@@ -198,17 +222,27 @@ def expired(conn: Connection) -> list[dict[str, Any]]:
     return [dict(r) for r in found]
 
 
-def take_over(conn: Connection, outbox_ids: Sequence[int], *, worker: str, lease_seconds: int) -> int:
-    """Makes `worker` the holder of writes whose holder is gone; they become `unknown` until looked up."""
+def take_over(conn: Connection, rows: Sequence[Mapping[str, Any]], *, worker: str, lease_seconds: float) -> set[int]:
+    """Makes `worker` the holder of writes whose holder is gone; they become `unknown` until looked up. Gives the ids of
+    those that are still as `rows` say: of two who find them, one takes them over."""
+    if not rows:
+        return set()
     found = conn.execute(
         text(
-            "update ops.outbox set state = 'unknown', claimed_by = :worker,"
-            " lease_until = clock_timestamp() + make_interval(secs => :lease) where id = any(:ids)"
-            " and state in ('inflight', 'unknown')"
+            "update ops.outbox o set state = 'unknown', claimed_by = :worker,"
+            " lease_until = clock_timestamp() + make_interval(secs => :lease)"
+            " from unnest(cast(:ids as bigint[]), cast(:holders as text[])) as was(id, holder)"
+            " where o.id = was.id and o.state in ('inflight', 'unknown')"
+            " and o.claimed_by is not distinct from was.holder returning o.id"
         ),
-        {"ids": list(outbox_ids), "worker": worker, "lease": lease_seconds},
+        {
+            "ids": [int(r["id"]) for r in rows],
+            "holders": [r["claimed_by"] for r in rows],
+            "worker": worker,
+            "lease": lease_seconds,
+        },
     )
-    return int(found.rowcount)
+    return {int(i) for i in found.scalars()}
 
 
 def waiting(conn: Connection, systems: Sequence[str]) -> list[dict[str, Any]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from sqlalchemy import Connection, Engine, text
 
-from canonical.health import PROBE_SECONDS, Health, failed
+from canonical.health import PROBE_SECONDS, Health, failed, stopped
 from staging.locks import gate
 
 _SELECT = """
@@ -29,9 +30,16 @@ class Healths:
 
     def failed(self, system: str, reason: str) -> Health:
         """Note a failure; gives what follows from it."""
+        return self._noted(system, reason, failed)
+
+    def stopped(self, system: str, reason: str) -> Health:
+        """It is left alone from now on; gives for how long. `system` may be a part of one: a lane."""
+        return self._noted(system, reason, stopped)
+
+    def _noted(self, system: str, reason: str, decide: Callable[[Health, str, float], Health]) -> Health:
         with self._engine.connect() as conn, conn.begin():
             gate(conn, f"breaker {system}")
-            found = failed(_of(conn, system), reason[:300], random.random())  # noqa: S311  not for secrets
+            found = decide(_of(conn, system), reason[:300], random.random())  # noqa: S311  not for secrets
             conn.execute(
                 text(
                     "insert into ops.breaker (system, state, failures, opened, until, reason)"

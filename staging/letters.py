@@ -39,3 +39,37 @@ def close_accepted(conn: Connection, outbox_ids: Sequence[int]) -> int:
         {"ids": list(outbox_ids)},
     )
     return int(found.rowcount)
+
+
+def refused_lately(
+    conn: Connection, lane: tuple[str, str, str, str], minutes: int
+) -> list[tuple[int, str, str | None, str]]:
+    """A lane's refusals of the last minutes that nobody has dealt with: outbox id, canonical id, field, reason."""
+    system, stream, entity, op = lane
+    found = conn.execute(
+        text(
+            "select o.id, o.canonical_id, d.field, d.reason from ops.dead_letter d join ops.outbox o"
+            " on o.id = d.outbox_id where d.state = 'open' and o.state = 'rejected' and d.system = :system"
+            " and d.stream = :stream and o.entity = :entity and o.op = :op"
+            " and d.opened_at > now() - make_interval(mins => :minutes)"
+        ),
+        {"system": system, "stream": stream, "entity": entity, "op": op, "minutes": minutes},
+    )
+    return [(int(r.id), r.canonical_id, r.field, r.reason) for r in found]
+
+
+def take_back(conn: Connection, outbox_ids: Sequence[int], because: str, wait_seconds: float) -> int:
+    """Refusals that were no record's fault: their letters end, and the writes are sent again later. Gives how many."""
+    found = conn.execute(
+        text(
+            "with letters as (update ops.dead_letter set state = 'resolved', closed_at = now(), closed_by = 'concord',"
+            " closed_because = :because where state = 'open' and outbox_id = any(:ids) returning outbox_id)"
+            " update ops.outbox o set state = 'ready', settled_at = null, reason = :because,"
+            " due_at = now() + make_interval(secs => :wait) from letters where o.id = letters.outbox_id"
+            # what a later version took the place of stays as it is
+            " and o.state = 'rejected' and not exists (select from ops.outbox l where l.canonical_id = o.canonical_id"
+            " and l.entity = o.entity and l.system = o.system and l.stream = o.stream and l.id > o.id)"
+        ),
+        {"ids": list(outbox_ids), "because": because, "wait": wait_seconds},
+    )
+    return int(found.rowcount)

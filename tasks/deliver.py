@@ -2,8 +2,8 @@
 
 claim     `inflight` is committed before anything is sent
 look      a create looks for its twin in the target first, where the landscape says how (match before create)
-send      a batch of the target's own size
-settle    receipts, links, shadows and read-backs of a batch in one transaction
+send      a batch of the target's own size, for as long as the claim is surely ours
+settle    receipts, links, shadows and read-backs of a batch in one unit of work
 recover   what a dead process left in flight is looked up before it is sent again
 """
 
@@ -14,17 +14,16 @@ from collections.abc import Sequence
 
 from connectors import journal
 from connectors.http.rate import delivering
-from connectors.protocol import (
-    ConnectorError,
-    Receipt,
-    Target,
-    Write,
-)
+from connectors.lease import now
+from connectors.protocol import ConnectorError, Target
 from staging import delivery, locks
 from staging.crash import crash_point
+from tasks import flood, stopping
+from tasks.lease import LEASE_SECONDS, Lease
 from tasks.look import look_first, look_up
-from tasks.settle import LEASE_SECONDS, Answer, Delivered, Lane, Row, receipt_of, settle
-from tasks.wake import exact, wake
+from tasks.send import send
+from tasks.settle import Delivered, Lane, Row, settle
+from tasks.wake import wake
 from tasks.world import World
 
 
@@ -35,26 +34,28 @@ def deliver(
     systems: Sequence[str] | None = None,
     only: Sequence[int] | None = None,
 ) -> Delivered:
-    """Sends everything that is due for these integrations, until nothing is, or its system cannot take it now.
-    `only`: of these writes of the outbox."""
+    """Sends everything that is due for these integrations, until nothing is, or its system cannot take it now, or this
+    process is asked to stop. `only`: of these writes of the outbox."""
     worker = uuid.uuid4().hex
     done = Delivered()
     names = list(systems) if systems is not None else sorted(world.target_systems(integrations))
     with locks.lane(world.engine, f"worker:{worker}"), delivering(), journal.kept():
         if only is None:
             _recover(world, worker, names, done)
-        while True:
+        while not stopping.is_asked():
             able = [n for n in names if n not in done.troubled]
             wake(world, able)
             with world.transaction() as conn:
                 lanes = delivery.due_lanes(conn, able, integrations, only)
-            if not lanes:
-                return done
             progressed = False
             for lane in lanes:
-                progressed |= _drain(world, lane, integrations, worker, done, only)
+                if lane not in done.stopped:
+                    progressed |= _drain(world, lane, integrations, worker, done, only)
             if not progressed:
-                return done
+                break
+    for (system, *_), because in done.stopped.items():
+        done.troubled.setdefault(system, because)
+    return done
 
 
 def _drain(
@@ -68,60 +69,41 @@ def _drain(
     """Sends one lane's due writes batch by batch; says whether anything was claimed."""
     system, stream, _, _ = lane
     claimed_any = False
-    while system not in done.troubled:
+    passage = flood.passage(world, lane, done)
+    while lane not in done.stopped and system not in done.troubled and not stopping.is_asked():
         target = _target(world, system, done)
         if target is None:
-            return claimed_any
-        size = max(1, target.facts(stream).batch_size)
+            break
+        size = 1 if passage == "try" else max(1, target.facts(stream).batch_size)
+        claimed_at = now()
         with world.transaction() as conn:
             rows = delivery.claim(
                 conn, lane, integrations, worker=worker, limit=size, lease_seconds=LEASE_SECONDS, only=only
             )
         if not rows:
-            return claimed_any
+            break
         crash_point("deliver.claimed")
         claimed_any = True
-        rows = _still_ours(world, look_first(world, target, rows, done), worker)
-        if rows:
-            answers = _send(world, target, rows, done)
-            crash_point("deliver.sent")
-            unknown = settle(world, target, answers, worker, done)
-            look_up(world, target, unknown, worker, done)
+        with Lease(world, worker, [int(r["id"]) for r in rows], claimed_at, LEASE_SECONDS) as lease:
+            _work_off(world, target, rows, lease, worker, done)
+        passage = flood.judge(world, lane, done, passage)
     return claimed_any
 
 
-def _still_ours(world: World, rows: list[Row], worker: str) -> list[Row]:
-    """Looking takes time: the lease is renewed right before sending; what another worker took over is left to it."""
-    with world.transaction() as conn:
-        kept = delivery.renew(conn, [int(r["id"]) for r in rows], worker=worker, lease_seconds=LEASE_SECONDS)
-    return [r for r in rows if int(r["id"]) in kept]
-
-
-def _send(world: World, target: Target, rows: list[Row], done: Delivered) -> list[Answer]:
-    """One call to the target; an answer for each row, whatever happens."""
-    stream, system = rows[0]["stream"], rows[0]["system"]
-    writes = [
-        Write(
-            ref=str(row["id"]),
-            op=row["op"],
-            source_id=row["source_id"],
-            payload=exact(row["payload"]),
-            key=row["key"],
-        )
-        for row in rows
-    ]
-    try:
-        receipts = {r.ref: r for r in target.write(stream, writes)}
-    except ConnectorError as error:
-        return [Answer(row, receipt_of(error, row, system, done)) for row in rows]
-    missing = "the answer said nothing about this item"
-    return [
-        Answer(row, receipts.get(str(row["id"])) or Receipt(str(row["id"]), "unknown", reason=missing)) for row in rows
-    ]
+def _work_off(world: World, target: Target, rows: list[Row], lease: Lease, worker: str, done: Delivered) -> None:
+    """Looks, sends, settles and looks up one claimed batch."""
+    rows = look_first(world, target, rows, done)
+    if not rows:
+        return
+    answers = send(world, target, rows, lease, done)
+    unknown = settle(world, target, answers, worker, done) if answers else []
+    if unknown:
+        look_up(world, target, unknown, lease, worker, done)
 
 
 def _recover(world: World, worker: str, systems: Sequence[str], done: Delivered) -> None:
     """Takes over what dead workers left: whoever's lane lock is free is gone; whoever's lease is over must be."""
+    claimed_at = now()
     with world.transaction() as conn:
         left = [
             row
@@ -129,11 +111,16 @@ def _recover(world: World, worker: str, systems: Sequence[str], done: Delivered)
             if row["system"] in systems
             and (row["lease_is_over"] or not locks.is_held(conn, f"worker:{row['claimed_by']}"))
         ]
-        delivery.take_over(conn, [int(r["id"]) for r in left], worker=worker, lease_seconds=LEASE_SECONDS)
+        taken = delivery.take_over(conn, left, worker=worker, lease_seconds=LEASE_SECONDS)
+    lanes: dict[tuple[str, str, str], list[Row]] = {}
     for row in left:
-        row["claimed_by"] = worker
-        if target := _target(world, row["system"], done):
-            look_up(world, target, [row], worker, done)
+        if int(row["id"]) in taken:
+            row["claimed_by"] = worker
+            lanes.setdefault((row["system"], row["stream"], row["op"]), []).append(row)
+    for (system, _, _), rows in lanes.items():
+        if target := _target(world, system, done):
+            with Lease(world, worker, [int(r["id"]) for r in rows], claimed_at, LEASE_SECONDS) as lease:
+                look_up(world, target, rows, lease, worker, done)
 
 
 def _target(world: World, system: str, done: Delivered) -> Target | None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from canonical import brake
 from canonical.landscape import Integration
 from canonical.planning import CURRENCY_CHANGES
-from staging import holds, landing, locks, outbox, overrides, pauses, queues, shadow
+from staging import holds, landing, locks, outbox, overrides, pauses, queues, shadow, units
 from staging.crash import crash_point
 from staging.engine import Connection
 from tasks.world import World
@@ -32,9 +32,11 @@ def release(
 ) -> Released:
     """Decides on everything planned for these integrations (`sync_id`: only on what that sync planned), in one
     transaction. `requested_by`: who asked for these writes in person; holds remember it."""
-    done = Released()
-    with world.transaction() as conn:
+
+    def decide(conn: Connection) -> Released:
+        done = Released()
         locks.gate(conn, "release")
+        units.forget(conn)
         holds.close_empty(conn)
         holds.lapse(conn)
         pauses.close_over(conn)
@@ -48,6 +50,9 @@ def release(
             if which.op == "create" and _is_blind(conn, world, which):
                 continue
             _decide(conn, world, gone.before(which), done, gone, requested_by)
+        return done
+
+    done = world.unit("release", decide)
     crash_point("release.released")
     return done
 

@@ -4,34 +4,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import orjson
 import polars as pl
 
+from canonical import readback
 from canonical.mapping.native import native_values
 from connectors import journal
 from connectors.protocol import (
     Ambiguous,
-    AuthFailed,
     ConnectorError,
-    Misdeclared,
+    NotSent,
     RateLimited,
     Receipt,
-    SourceRecord,
     Target,
     Transient,
-    Unreachable,
 )
 from staging import audit, crosswalk, delivery, golden, landing, letters, locks, queues, shadow
 from staging.crash import crash_point
-from tasks.retry import wait_seconds
+from staging.engine import Connection
+from tasks.retry import asked_wait, wait_seconds
 from tasks.world import World
 
-LEASE_SECONDS = 120
-
+LIMITED_SECONDS = 30.0
+"""Before a system is asked again that told us to slow down without saying for how long."""
+STUCK_SECONDS = 60.0
+"""Before a system is asked again that refuses us as a whole: a person has to act."""
 
 Lane = tuple[str, str, str, str]
+"""System, stream, entity, operation."""
 
 
 Row = dict[str, Any]
@@ -47,6 +50,13 @@ class Delivered:
     retried: int = 0
     found: int = 0
     troubled: dict[str, str] = field(default_factory=dict)
+    """System → what keeps it from being written to."""
+    stopped: dict[Lane, str] = field(default_factory=dict)
+    """Lanes that are not sent to any more, and why, while others of their system may be."""
+    tried: dict[Lane, set[str]] = field(default_factory=dict)
+    """Whose records were answered in each lane."""
+    refused: dict[Lane, int] = field(default_factory=dict)
+    """How many of them were refused."""
 
     def count(self, row: Row) -> None:
         ops = self.done.setdefault(f"{row['system']}/{row['stream']}", {})
@@ -65,36 +75,51 @@ class Answer:
     receipt: Receipt
 
 
-def settle(world: World, target: Target, answers: list[Answer], worker: str, done: Delivered) -> list[Row]:
-    """Everything that follows from a batch's answers, in one transaction; gives what is unknown, to be looked up."""
-    finished = [a for a in answers if a.receipt.outcome == "done"]
-    records = _read_back(target, finished)
-    with world.transaction() as conn:
+def lane_of(row: Row) -> Lane:
+    """The lane that a write goes by."""
+    return row["system"], row["stream"], row["entity"], row["op"]
+
+
+def settle(
+    world: World, target: Target, answers: list[Answer], worker: str, done: Delivered, *, is_found: bool = False
+) -> list[Row]:
+    """Everything that follows from a batch's answers, in one unit of work; gives what is unknown, to be looked up.
+
+    `is_found`: the records were found there by what tells them, so their ids are not in doubt."""
+    answers, records = _read_back(world, target, answers, is_found=is_found)
+
+    ids = {str(i) for a in answers for i in (a.row["source_id"], a.receipt.source_id) if i}
+    calls = journal.take(ids)
+
+    def store(conn: Connection) -> set[int]:
         batch = note(conn, answers)
         kept = delivery.settle(conn, moved(answers), worker=worker)
         # a worker that slept past its lease has lost its rows: whoever took them over settles them
-        answers = [a for a in answers if int(a.row["id"]) in kept]
-        finished = [a for a in finished if int(a.row["id"]) in kept]
+        ours = [a for a in answers if int(a.row["id"]) in kept]
+        finished = [a for a in ours if a.receipt.outcome == "done"]
         if finished:
             _confirm(conn, world, finished, records)
-        for answer in answers:
+        for answer in ours:
             if answer.receipt.outcome == "rejected":
-                letters.bury(
-                    conn,
-                    answer.row,
-                    answer.receipt.field,
-                    answer.receipt.reason,
-                    world.owner_of_system(answer.row["system"]),
-                )
-        _tell(conn, batch, answers)
+                owner = world.owner_of_system(answer.row["system"])
+                letters.bury(conn, answer.row, answer.receipt.field, answer.receipt.reason, owner)
+        _tell(conn, batch, ours, calls)
         crash_point("deliver.settling")
+        return kept
+
+    kept = world.unit("settle answers", store)
     crash_point("deliver.settled")
+    answers = [a for a in answers if int(a.row["id"]) in kept]
     for answer in answers:
         outcome = answer.receipt.outcome
+        if outcome in ("done", "rejected"):
+            done.tried.setdefault(lane_of(answer.row), set()).add(answer.row["canonical_id"])
         if outcome == "done":
             done.count(answer.row)
         elif outcome == "rejected":
             done.rejected += 1
+            lane = lane_of(answer.row)
+            done.refused[lane] = done.refused.get(lane, 0) + 1
         elif outcome == "retry":
             done.retried += 1
     return [a.row for a in answers if a.receipt.outcome == "unknown"]
@@ -104,24 +129,26 @@ _STATE = {"done": "delivered", "rejected": "rejected", "retry": "ready", "unknow
 
 
 def moved(answers: list[Answer]) -> pl.DataFrame:
+    """Answers as the outbox takes them: outbox_id, state, source_id, reason, wait_seconds, is_counted."""
     rows = [
         (
             int(a.row["id"]),
             _STATE[a.receipt.outcome],
             a.receipt.source_id,
             a.receipt.reason,
-            a.receipt.wait_seconds or wait_seconds(int(a.row["attempts"])),
+            asked_wait(a.receipt.wait_seconds, int(a.row["attempts"])),
+            a.receipt.is_counted,
         )
         for a in answers
     ]
     schema = {
         "outbox_id": pl.Int64, "state": pl.String, "source_id": pl.String, "reason": pl.String,
-        "wait_seconds": pl.Float64,
+        "wait_seconds": pl.Float64, "is_counted": pl.Boolean,
     }  # fmt: skip
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def note(conn: Any, answers: list[Answer]) -> audit.Batch:
+def note(conn: Connection, answers: list[Answer]) -> audit.Batch:
     """Stores an attempt for each answer; gives what the audit keeps of them together."""
     batch = audit.batch_of(
         (int(a.row["id"]), int(a.row["attempts"]), a.receipt.outcome, a.receipt.status, str(a.row["payload"]))
@@ -148,53 +175,97 @@ def note(conn: Any, answers: list[Answer]) -> audit.Batch:
     return batch
 
 
-def _tell(conn: Any, batch: audit.Batch, answers: list[Answer]) -> None:
+def _tell(conn: Connection, batch: audit.Batch, answers: list[Answer], calls: list[dict[str, str | int]]) -> None:
     """The batch's row in the audit: what was asked and answered, without a value."""
     if not answers:
         return
     first = answers[0].row
-    ids = {str(i) for a in answers for i in (a.row["source_id"], a.receipt.source_id) if i}
     outcomes = Counter(a.receipt.outcome for a in answers)
-    detail = {"op": first["op"], "outcomes": outcomes, "calls": journal.take(ids), **batch.detail}
+    detail = {"op": first["op"], "outcomes": outcomes, "calls": calls, **batch.detail}
     audit.append(conn, "concord", "batch.sent", f"target:{first['system']}/{first['stream']}", detail)
 
 
-def _read_back(target: Target, finished: list[Answer]) -> dict[str, bytes]:
-    """The records as the target holds them after the write: from the receipts, or read by id (P16)."""
+# ------------------------------------------------------------------------------------------------------ reading back
+
+
+def _read_back(
+    world: World, target: Target, answers: list[Answer], *, is_found: bool
+) -> tuple[list[Answer], dict[str, bytes]]:
+    """The records as the target holds them after the write (P16): from the receipts, or read by id. A create whose id
+    is not that of what we asked for is not believed: it becomes unknown, and is looked up (matrix row 25)."""
+    finished = [a for a in answers if a.receipt.outcome == "done"]
     records = {str(a.receipt.source_id): a.receipt.record for a in finished if a.receipt.record is not None}
     unread = [
         str(a.receipt.source_id)
         for a in finished
         if a.receipt.record is None and a.receipt.source_id and a.row["op"] in ("create", "update")
     ]
-    if unread and hasattr(target, "get"):
-        try:
-            found: Sequence[SourceRecord] = target.get(finished[0].row["stream"], unread)
-            records.update({r.id: r.payload for r in found})
-        except ConnectorError:
-            pass  # the shadow's read side stays empty until the record is read the next time
-    return records
+    is_read = True
+    if unread:
+        found = _by_id(target, finished[0].row["stream"], unread)
+        is_read = found is not None
+        records.update(found or {})
+    creates = [a for a in finished if a.row["op"] == "create"]
+    if not creates or is_found:
+        return answers, records
+    doubts = _doubts(world, creates, records, is_read=is_read)
+    return [_doubted(a, doubts) for a in answers], records
 
 
-def _confirm(conn: Any, world: World, finished: list[Answer], records: Mapping[str, bytes]) -> None:
+def _by_id(target: Target, stream: str, ids: Sequence[str]) -> dict[str, bytes] | None:
+    """Records by id; None where the target cannot be asked for them now, or at all. What is not read now is read with
+    the stream: the shadow's read side stays empty until then."""
+    if not hasattr(target, "get"):
+        return None
+    try:
+        return {r.id: r.payload for r in target.get(stream, ids) if not r.deleted}
+    except ConnectorError:
+        return None
+
+
+def _doubts(world: World, creates: Sequence[Answer], records: Mapping[str, bytes], *, is_read: bool) -> dict[int, str]:
+    """Outbox id → why the id that came back for a create cannot be believed."""
+    first = creates[0].row
+    entity, system, stream = first["entity"], first["system"], first["stream"]
+    ids = [str(a.receipt.source_id) for a in creates]
+    program = world.outbound(entity, system, stream)
+    natives = native_values([records.get(i, b"{}") for i in ids], program).to_list()
+    with world.transaction() as conn:
+        holders = crosswalk.holders(conn, entity, system, stream, ids)
+    doubts: dict[int, str] = {}
+    for answer, found_id, native in zip(creates, ids, natives, strict=True):
+        held_by = holders.get(found_id)
+        if held_by not in (None, answer.row["canonical_id"]):
+            because = f"it was answered with the id of another record ({found_id})"
+        elif ids.count(found_id) > 1:
+            because = f"several creates were answered with one id ({found_id})"
+        elif found_id not in records and is_read:
+            because = f"it was answered with an id that does not exist there ({found_id})"
+        elif found_id in records and readback.is_another(orjson.loads(answer.row["asked"]), orjson.loads(native)):
+            because = f"it was answered with the id of a record that says something else ({found_id})"
+        else:
+            continue
+        doubts[int(answer.row["id"])] = because
+    return doubts
+
+
+def _doubted(answer: Answer, doubts: Mapping[int, str]) -> Answer:
+    because = doubts.get(int(answer.row["id"]))
+    if because is None:
+        return answer
+    return Answer(answer.row, replace(answer.receipt, outcome="unknown", source_id=None, record=None, reason=because))
+
+
+# -------------------------------------------------------------------------------------------------------- confirming
+
+
+def _confirm(conn: Connection, world: World, finished: list[Answer], records: Mapping[str, bytes]) -> None:
     """Links, shadows and closed findings of delivered writes."""
     first = finished[0].row
     entity, system, stream = first["entity"], first["system"], first["stream"]
     created = [a for a in finished if a.row["op"] == "create" and a.receipt.source_id]
     if created:
-        # resolve links under this lock: a record that we just made is not found new by it meanwhile
-        locks.gate(conn, f"resolve:{entity}")
-        links = pl.DataFrame(
-            [(system, stream, str(a.receipt.source_id), a.row["canonical_id"]) for a in created],
-            schema=dict.fromkeys(("system", "stream", "source_id", "canonical_id"), pl.String),
-            orient="row",
-        ).with_columns(
-            pl.lit(True).alias("is_primary"),
-            pl.lit("created there by Concord").alias("because"),
-            pl.lit(None, dtype=pl.Float64).alias("score"),
-        )
-        crosswalk.link_new(conn, entity, links, by="concord")
-        delivery.overtake_creates(conn, [int(a.row["id"]) for a in created])
+        _link(conn, created)
     program = world.outbound(entity, system, stream)
     ids = [str(a.receipt.source_id or a.row["source_id"]) for a in finished]
     natives = native_values([records.get(i, b"{}") for i in ids], program).to_list()
@@ -226,17 +297,35 @@ def _confirm(conn: Any, world: World, finished: list[Answer], records: Mapping[s
         queues.close_findings(conn, rows, "put back by Concord", kind="unauthorised_edit")
 
 
+def _link(conn: Connection, created: Sequence[Answer]) -> None:
+    """The ids that our creates were given."""
+    first = created[0].row
+    entity, system, stream = first["entity"], first["system"], first["stream"]
+    # resolve links under this lock: a record that we just made is not found new by it meanwhile
+    locks.gate(conn, f"resolve:{entity}")
+    links = pl.DataFrame(
+        [(system, stream, str(a.receipt.source_id), a.row["canonical_id"]) for a in created],
+        schema=dict.fromkeys(("system", "stream", "source_id", "canonical_id"), pl.String),
+        orient="row",
+    ).with_columns(
+        pl.lit(True).alias("is_primary"),
+        pl.lit("created there by Concord").alias("because"),
+        pl.lit(None, dtype=pl.Float64).alias("score"),
+    )
+    crosswalk.link_new(conn, entity, links, by="concord")
+    delivery.overtake_creates(conn, [int(a.row["id"]) for a in created])
+
+
 def receipt_of(error: ConnectorError, row: Row, system: str, done: Delivered) -> Receipt:
     """A whole call's failure, as the receipt of one of its rows. A system's fault never costs a record (P10)."""
-    ref, said = str(row["id"]), str(error)
+    ref, said, attempts = str(row["id"]), str(error), int(row["attempts"])
     if isinstance(error, Ambiguous):
         return Receipt(ref, "unknown", reason=said)
     done.troubled[system] = said
-    if isinstance(error, RateLimited):
-        return Receipt(ref, "retry", reason="rate limited", wait_seconds=error.wait_seconds or 30.0)
     if isinstance(error, Transient):
-        wait = error.wait_seconds or wait_seconds(int(row["attempts"]))
-        return Receipt(ref, "retry", reason=said, wait_seconds=wait)
-    if isinstance(error, AuthFailed | Unreachable | Misdeclared):
-        return Receipt(ref, "retry", reason=said, wait_seconds=60.0)
-    return Receipt(ref, "retry", reason=said, wait_seconds=wait_seconds(int(row["attempts"])))
+        is_limited = isinstance(error, RateLimited)
+        wait = error.wait_seconds if error.wait_seconds is not None or not is_limited else LIMITED_SECONDS
+        is_counted = not (is_limited or isinstance(error, NotSent))
+        return Receipt(ref, "retry", reason=said, wait_seconds=wait, is_counted=is_counted, status=error.status)
+    wait = max(wait_seconds(attempts), STUCK_SECONDS)
+    return Receipt(ref, "retry", reason=said, wait_seconds=wait, status=error.status)

@@ -6,11 +6,11 @@ Tasks are handed names and ids; everything else they need hangs on the World of 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 
@@ -23,7 +23,7 @@ from canonical.model import Entity
 from connectors import registry
 from connectors.protocol import Connector, Context, Misdeclared, Notifier, Source
 from connectors.protocol import Target as TargetConnector
-from staging import golden
+from staging import golden, units
 from staging.engine import Connection, Engine, transaction
 from staging.engine import engine as app_engine
 from staging.health import Healths
@@ -34,6 +34,8 @@ from tasks import landscape as reading
 
 if TYPE_CHECKING:
     from tasks.gather import Way
+
+T = TypeVar("T")
 
 
 class World:
@@ -79,6 +81,14 @@ class World:
             return
         with transaction(self.engine) as conn:
             yield conn
+
+    def unit(self, what: str, work: Callable[[Connection], T]) -> T:
+        """Does `work` in a transaction of its own exactly once, also when the connection is lost around its commit; it
+        may be begun several times. Inside a rehearsal it is a savepoint like any transaction."""
+        if self._rehearsal is not None:
+            with self.transaction() as conn:
+                return work(conn)
+        return units.do(self.engine, what, work)
 
     @contextmanager
     def rehearsal(self) -> Iterator[Connection]:

@@ -27,7 +27,8 @@ URL-quoted. JSON paths are dotted (`meta.next.after`); an empty one means the an
         get: {path: "/v1/customers/{id}", record: data}
         find: {path: /v1/customers, params: {tax_number: tax_no}, records: data.items}
         write_class: B
-        index_lag: 90s
+        index_lag: 90s                             # class B: how long a search may not find what was created
+        # key_life: 24h                            # class A: how long an idempotency key is remembered
         create: {method: POST, path: /v1/customers, body: wrapped, wrap: data, id: data.id, record: data}
         update: {method: PATCH, path: "/v1/customers/{id}", record: data}
         archive: {method: PATCH, path: "/v1/customers/{id}", fields: {status: archived}}
@@ -59,6 +60,9 @@ PagingKind = Literal["none", "page", "offset", "cursor", "link", "keyset"]
 SinceFormat = Literal["iso", "date", "epoch", "epoch_ms", "http_date"]
 BodyShape = Literal["single", "array", "wrapped"]
 Deletes = Literal["flag", "absent", "tombstone", "hidden"]
+SHORTEST_KEY_LIFE_SECONDS = 1_800.0
+"""What is believed of a key's life unless it is declared: no vendor that we know of forgets one sooner (Qonto, 30 min;
+Stripe keeps keys for at least 24 h)."""
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _PATH = re.compile(r"/[^\s?#]*\Z")
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,63}\Z")
@@ -172,9 +176,18 @@ class StreamManifest:
     delete: Operation | None = None
     write_class: Literal["A", "B", "C"] = "C"
     index_lag_seconds: float = 0.0
+    key_life_seconds: float | None = None
+    """How long idempotency keys are remembered, as declared."""
     deletes: Deletes = "absent"
     overlap_seconds: float = 60.0
     change_granularity_seconds: float = 1.0
+
+    @property
+    def key_life(self) -> float | None:
+        """How long the key of a create is remembered; None where creates carry none."""
+        if self.create is None or self.create.idempotency_header is None:
+            return None
+        return self.key_life_seconds or SHORTEST_KEY_LIFE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -278,6 +291,7 @@ def _stream(name: str, section: Section) -> StreamManifest:
         delete=_operation(section, "delete", "DELETE"),
         write_class=section.choice("write_class", classes, "C"),
         index_lag_seconds=float(section.duration("index_lag", zero=True) or 0),
+        key_life_seconds=float(life) if (life := section.duration("key_life")) else None,
         deletes=section.choice("deletes", deletes, "absent"),
         overlap_seconds=float(60 if (overlap := section.duration("overlap", zero=True)) is None else overlap),
         change_granularity_seconds=float(section.duration("change_granularity") or 1),

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from connectors import journal
+from connectors import journal, lease
 from connectors.auth import Auth, NoAuth
 from connectors.http import outcome, wire
 from connectors.http.allow import Network, base_url, origin
@@ -25,6 +25,7 @@ from connectors.protocol import (
     AuthFailed,
     ConnectorError,
     Healths,
+    LeaseOver,
     Limits,
     Misdeclared,
     RateLimited,
@@ -263,7 +264,7 @@ class HttpClient:
 
     def _exchange(self, request: _Request, credentials: Mapping[str, str]) -> Answer:
         started = time.monotonic()
-        exchange = wire.begin(request.deadline_seconds)
+        exchange = wire.begin(_deadline(request), is_write=request.effect == "write")
         status = 0
         try:
             made = request.build(self._headers, credentials)
@@ -288,6 +289,16 @@ class HttpClient:
             log.debug("%s %s in %.0f ms", request.where, status or "without an answer", milliseconds)
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Answer(status, headers, body.removeprefix(_BOM), request.where, request.effect)
+
+
+def _deadline(request: _Request) -> float:
+    """How long a request may take: a write never longer than its lease. LeaseOver where that is over."""
+    left = lease.left_seconds() if request.effect == "write" else None
+    if left is None:
+        return request.deadline_seconds
+    if left <= 0:
+        raise LeaseOver("not sent: the lease is over, somebody else may be at it", where=request.where)
+    return min(request.deadline_seconds, left)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from canonical.health import Health, passage
-from connectors.protocol import Ambiguous, ConnectorError, Healths, RateLimited, SystemFault, Transient
+from connectors.protocol import (
+    Ambiguous,
+    ConnectorError,
+    Healths,
+    LeftAlone,
+    NotSent,
+    RateLimited,
+    SystemFault,
+    Transient,
+)
 
 _LOOK_SECONDS = 1.0
 _is_by_hand: contextvars.ContextVar[bool] = contextvars.ContextVar("is_by_hand", default=False)
@@ -40,7 +49,7 @@ class Guard:
         self._seen_at: float | None = None
 
     def admit(self, where: str) -> None:
-        """Let a request go. Transient, with the wait, while the system is left alone."""
+        """Let a request go. LeftAlone, with the wait, while the system is left alone."""
         if self._healths is None or _is_by_hand.get():
             return
         with self._lock:
@@ -55,7 +64,7 @@ class Guard:
         with self._lock:
             self._seen_at = None  # somebody else tries: look again next time
         wait = max(1.0, health.left_seconds)
-        raise Transient(
+        raise LeftAlone(
             f"left alone after {health.failures} failures in a row (the last: {health.reason})",
             wait_seconds=wait,
             where=where,
@@ -83,4 +92,4 @@ class Guard:
 
 def is_trouble(error: ConnectorError) -> bool:
     """Whether an error is the system's own: it does not answer, or not as itself."""
-    return isinstance(error, Transient | SystemFault | Ambiguous) and not isinstance(error, RateLimited)
+    return isinstance(error, Transient | SystemFault | Ambiguous) and not isinstance(error, RateLimited | NotSent)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from connectors.protocol import (
     Ambiguous,
     ConnectorError,
+    NotSent,
+    RateLimited,
     Receipt,
     Rejected,
     Transient,
@@ -25,11 +27,23 @@ def unknown(write: Write, reason: str, *, status: int | None = None) -> Receipt:
     return Receipt(write.ref, "unknown", source_id=write.source_id, reason=reason[:500], status=status)
 
 
+def unasked(record_id: str | None) -> Receipt:
+    """The answer speaks of a record that was not written: somebody should look (RELIABILITY P11)."""
+    return Receipt("", "unknown", source_id=record_id, reason="the answer speaks of a record that was not written")
+
+
 def retry(write: Write, error: ConnectorError) -> Receipt:
     """Surely not done, and worth another try."""
     wait = error.wait_seconds if isinstance(error, Transient) else None
-    reason = str(error)[:500]
-    return Receipt(write.ref, "retry", source_id=write.source_id, reason=reason, status=error.status, wait_seconds=wait)
+    return Receipt(
+        write.ref,
+        "retry",
+        source_id=write.source_id,
+        reason=str(error)[:500],
+        status=error.status,
+        wait_seconds=wait,
+        is_counted=not isinstance(error, RateLimited | NotSent),
+    )
 
 
 def one_by_one(writes: Sequence[Write], send: Callable[[Write], Receipt]) -> list[Receipt]:
@@ -53,8 +67,9 @@ def one_by_one(writes: Sequence[Write], send: Callable[[Write], Receipt]) -> lis
 def in_key_order(writes: Sequence[Write], send: Callable[[Sequence[Write]], Sequence[Receipt]]) -> Sequence[Receipt]:
     """Send a batch in the order of its keys and give the receipts in the order asked: the same writes, claimed in
     another order, are the same bytes under the same idempotency key."""
-    receipts = {receipt.ref: receipt for receipt in send(sorted(writes, key=lambda write: write.key))}
-    return [receipts[write.ref] for write in writes]
+    given = send(sorted(writes, key=lambda write: write.key))
+    receipts = {receipt.ref: receipt for receipt in given}
+    return [*(receipts[write.ref] for write in writes), *(receipt for receipt in given if not receipt.ref)]
 
 
 def batch_key(writes: Sequence[Write]) -> str:

@@ -22,8 +22,9 @@ from typing import Any
 import httpcore
 import httpx
 
+from connectors import lease
 from connectors.http.allow import Network, checked
-from connectors.protocol import Transient, Unreachable
+from connectors.protocol import LeaseOver, Transient, Unreachable
 
 _PIECE = 64 * 1024
 
@@ -34,6 +35,7 @@ class Exchange:
 
     deadline: float
     """On the monotonic clock, seconds."""
+    is_write: bool = False
     sent_bytes: int = 0
 
     @property
@@ -44,9 +46,9 @@ class Exchange:
 _current: contextvars.ContextVar[Exchange | None] = contextvars.ContextVar("exchange", default=None)
 
 
-def begin(seconds: float) -> Exchange:
+def begin(seconds: float, *, is_write: bool = False) -> Exchange:
     """Start an exchange in this thread: all socket work that follows belongs to it."""
-    exchange = Exchange(time.monotonic() + seconds)
+    exchange = Exchange(time.monotonic() + seconds, is_write)
     _current.set(exchange)
     return exchange
 
@@ -76,6 +78,10 @@ class _Stream(httpcore.NetworkStream):
             piece = buffer[start : start + _PIECE]
             seconds = _bounded(timeout, httpcore.WriteTimeout)
             if exchange is not None:
+                if exchange.is_write and (left := lease.left_seconds()) is not None and left <= 0:
+                    if exchange.sent_bytes == 0:
+                        raise LeaseOver("not sent: the lease is over")
+                    raise httpcore.WriteError("the lease is over")
                 exchange.sent_bytes += len(piece)  # before the write: a failed write may have sent a part
             self._inner.write(piece, seconds)
 

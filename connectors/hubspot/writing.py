@@ -12,7 +12,7 @@ from connectors.http import Answer, HttpClient
 from connectors.http.outcome import excerpt, segment
 from connectors.http.receipts import one_by_one, rejected, retry, unknown
 from connectors.hubspot.shapes import ObjectType
-from connectors.protocol import Ambiguous, ConnectorError, Misdeclared, Receipt, Rejected, Transient, Write
+from connectors.protocol import Ambiguous, ConnectorError, Misdeclared, RateLimited, Receipt, Rejected, Transient, Write
 
 _WHOLE_REFUSALS = frozenset({400, 404, 409, 415, 422})
 _TYPES = {("contacts", "companies"): 279, ("companies", "contacts"): 280}
@@ -179,7 +179,7 @@ def _receipt(write: Write, outcome: _Outcome | None, error: _Error | None, statu
     if error is None:
         return unknown(write, "the answer does not speak of this write", status=status)
     if error.category == "RATE_LIMITS":
-        return retry(write, Transient(error.message, status=429))
+        return retry(write, RateLimited(error.message, status=429))
     code = 404 if error.category == "OBJECT_NOT_FOUND" else 409 if error.category == "CONFLICT" else 400
     return rejected(write, error.message, field=_field(error), status=code)
 

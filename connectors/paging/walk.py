@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
-from connectors.protocol import SystemFault
+from connectors.protocol import SystemFault, Transient
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -17,6 +18,10 @@ MAX_SAME_PAGES = 3
 """A page may come twice when records move between pages; the third time the system walks in a circle."""
 MAX_EMPTY_PAGES = 1_000
 """Filtered lists have empty pages between full ones; so many in a row are no list any more."""
+
+
+class WalkExpired(Transient):
+    """The system no longer knows the way to the next page: the walk starts again from its beginning."""
 
 
 class LoopGuard:
@@ -68,7 +73,7 @@ def in_order(fetch: Callable[[A], T], arguments: Iterable[A], workers: int) -> I
         running: deque[Future[T]] = deque()
         try:
             for argument in arguments:
-                running.append(pool.submit(fetch, argument))
+                running.append(pool.submit(copy_context().run, fetch, argument))
                 if len(running) >= workers:
                     yield running.popleft().result()
             while running:

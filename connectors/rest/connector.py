@@ -76,6 +76,7 @@ class RestConnector:
         return StreamFacts(
             batch_size=max((operation.batch for operation in operations.values()), default=1),
             write_class=found.write_class,
+            key_life_seconds=found.key_life,
             index_lag_seconds=found.index_lag_seconds,
             change_granularity_seconds=found.change_granularity_seconds,
             deletes=found.deletes,

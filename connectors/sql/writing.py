@@ -8,10 +8,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, and_, exc, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from connectors import journal
+from connectors import journal, lease
 from connectors.protocol import (
     Ambiguous,
     ConnectorError,
+    LeaseOver,
     Misdeclared,
     Receipt,
     Rejected,
@@ -61,6 +62,9 @@ def write(engine: Engine, stream: TableStream, writes: Sequence[Write]) -> list[
         transaction = connection.begin()
         receipts = [_attempt(connection, stream, item) for item in writes]
         receipts = _read_back(connection, stream, receipts)
+        if (left := lease.left_seconds()) is not None and left <= 0:
+            transaction.rollback()
+            raise LeaseOver("not committed: the lease is over, somebody else may be at it", where=stream.where)
         journal.note(writes[0].op.upper() if writes else "", f"/{stream.table.name}", 0)
         try:
             transaction.commit()

@@ -61,9 +61,12 @@ outbox = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     at("due_at", now=True),
     at("released_at"),
-    Column("fence", BigInteger),
+    # each claim is a worker's of its own name: whoever holds a write by another name has lost it (RELIABILITY P7)
     words("claimed_by"),
     at("lease_until"),
+    # the request that it was last sent in, and when it was sent first: an idempotency key lives only so long
+    words("request"),
+    at("sent_at"),
     at("created_at", now=True),
     at("settled_at"),
     one_of("op", "create", "update", "archive", "delete"),

@@ -77,7 +77,7 @@ def test_after_failures_in_a_row_it_is_not_asked() -> None:
     system, kept = System(*[503] * 99), Kept()
     one = client(system, kept)
     said = [ask(one) for _ in range(THRESHOLD + 3)]
-    assert (set(said), system.asked) == ({"Transient"}, THRESHOLD)
+    assert (set(said), system.asked) == ({"Transient", "LeftAlone"}, THRESHOLD)
     with pytest.raises(Transient, match=r"left alone after 5 failures in a row \(the last: Transient 503\)") as raised:
         one.get("x")
     assert raised.value.wait_seconds is not None
@@ -89,7 +89,7 @@ def test_when_its_time_is_over_one_request_tries() -> None:
     kept.health = Health("open", 5, 1, left_seconds=-1.0, reason="503")
     others = [client(system, kept) for _ in range(3)]
     kept.is_tried = True
-    assert [ask(one) for one in others] == ["Transient"] * 3
+    assert [ask(one) for one in others] == ["LeftAlone"] * 3
     kept.is_tried = False
     assert (ask(others[0]), system.asked) == ("fine", 1)
     assert kept.health == Health()
@@ -131,7 +131,7 @@ def test_a_person_is_let_through_and_what_comes_of_it_counts() -> None:
     system, kept = System(), Kept()
     kept.health = Health("open", 9, 3, left_seconds=200.0, reason="503")
     one = client(system, kept)
-    assert ask(one) == "Transient"
+    assert ask(one) == "LeftAlone"
     with by_hand():
         assert ask(one) == "fine"
     assert (ask(one), kept.health) == ("fine", Health())
