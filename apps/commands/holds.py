@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from apps import listing, session
-from apps.exits import REFUSED, Stop
-from apps.options import AllStates, By, Json, Limit, Reason, Since, Yes, page
-from apps.screen import clean, count, emit, err, heading, is_interactive, show, table, then
+from apps.exits import REFUSED, Stop, unknown
+from apps.options import AllStates, By, Json, Limit, Reason, Since, Yes, later, page
+from apps.screen import clean, count, emit, err, heading, is_interactive, show, table, then, when
 
 if TYPE_CHECKING:
     from tasks.world import World
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Writes that wait for a yes: list, show, approve, reject.", no_args_is_help=True)
 Entry = Annotated[int, typer.Argument(metavar="ID", min=1)]
 CODE = "CONCORD_APPROVAL_CODE"
+LONGEST_OVERRIDE = timedelta(days=3)
+"""A brake that stays lifted is no brake."""
 KINDS = {
     "brake": "more than the brake allows at once",
     "ask_when": "the landscape asks about such writes",
@@ -108,6 +111,46 @@ def reject(context: typer.Context, entry_id: Entry, by: By, reason: Reason, yes:
     entry, number = _decide(context, entry_id, by, reason, yes=yes, is_approved=False)
     show(f"rejected by {by}: {count(number, 'write')} to {entry['system']}/{entry['stream']} will not be sent")
     then("they come back when their records change; correct the cause in the system of record")
+
+
+@app.command()
+def override(
+    context: typer.Context,
+    integration: Annotated[str, typer.Argument(metavar="INTEGRATION", help="Whose brake.")],
+    by: By,
+    reason: Reason,
+    until: Annotated[
+        str | None, typer.Option("--until", help="When the brake holds again: 2h, 3d, 18:30, 2026-08-01.")
+    ] = None,
+    is_end: Annotated[bool, typer.Option("--end", help="Put the brake back now.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Lift the brake of an integration until a time, in your name: what it would hold goes, and is kept as approved by
+    you. What is asked about by itself (ask_when, mode: ask) is still asked."""
+    from staging import overrides
+    from tasks import decide
+
+    reason = listing.told(reason, "--reason")
+    at = later(until)
+    if (at is None) is not is_end:
+        raise typer.BadParameter("say --until TIME to lift the brake, or --end to put it back")
+    with session.of(context).world() as world:
+        session.role(world.landscape, by)
+        if integration not in world.landscape.integrations:
+            raise unknown("integration", integration, world.landscape.integrations)
+        if at is None:
+            with world.transaction() as conn:
+                is_ended = overrides.end(conn, integration, by=by, reason=reason)
+            show(f"the brake of {integration} holds again" if is_ended else "nothing to do: it was not lifted")
+            return
+        prove(world, by, is_code_needed=True)
+        if at - datetime.now(UTC) > LONGEST_OVERRIDE:
+            raise Stop(REFUSED, f"--until: at most {LONGEST_OVERRIDE.days} days from now, found {until}")
+        question = f"Lift the brake of {integration} until {when(at)}: no mass change is held there?"
+        session.confirmed(question, yes=yes)
+        made = decide.lift_brake(world, integration, by=by, reason=reason, until=at)
+    show(f"the brake of {integration} is lifted by {by} until {when(made.until)}", style="yellow")
+    then(f"put it back: concord holds override {integration} --end --by {by} --reason TEXT")
 
 
 def _decide(
