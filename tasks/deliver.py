@@ -16,7 +16,7 @@ from connectors import journal
 from connectors.http.rate import delivering
 from connectors.lease import now
 from connectors.protocol import ConnectorError, Target
-from staging import delivery, locks
+from staging import delivery, holds, locks
 from staging.crash import crash_point
 from tasks import flood, stopping
 from tasks.lease import LEASE_SECONDS, Lease
@@ -41,6 +41,8 @@ def deliver(
     names = list(systems) if systems is not None else sorted(world.target_systems(integrations))
     with locks.lane(world.engine, f"worker:{worker}"), delivering(), journal.kept():
         if only is None:
+            with world.transaction() as conn:
+                holds.lapse(conn)
             _recover(world, worker, names, done)
         while not stopping.is_asked():
             able = [n for n in names if n not in done.troubled]
