@@ -12,7 +12,20 @@ from canonical.declarations.advice import check, longest_gap_seconds
 from canonical.declarations.connectors import ConnectorDefaults, default_streams, read_defaults
 from canonical.declarations.digest import declared_digest, outbound_digest
 from canonical.declarations.landscape import read_landscape
-from canonical.landscape import Brake, ChildOf, Landscape, Limit, Makes, Person, SecretRef, Sla, Stream, Target, Timing
+from canonical.landscape import (
+    Brake,
+    ChildOf,
+    Heartbeat,
+    Landscape,
+    Limit,
+    Makes,
+    Person,
+    SecretRef,
+    Sla,
+    Stream,
+    Target,
+    Timing,
+)
 from canonical.problems import Problem, Refused
 
 Read = Callable[[], Landscape]
@@ -163,6 +176,39 @@ def test_notify_names_a_system_that_can(
     change(files, MAIN, "notify: {slack: slack", "notify: {slack: erp")
     (problem,) = problems()
     assert (problem.where, problem.expected) == ("notify.slack", "a system whose connector posts messages")
+    del connectors["chat"]
+
+
+@pytest.mark.parametrize(
+    ("notify", "where"),
+    [
+        ("{slack: slack, fallback: email}", "notify.fallback"),
+        ("{slack: slack, email: slack, fallback: sms}", "notify.fallback"),
+        ('{slack: slack, heartbeat: {url: "https://beats.example/1"}}', "notify.heartbeat.url"),
+        ("{slack: slack, heartbeat: {network: public}}", "notify.heartbeat.url"),
+        ("{slack: slack, heartbeat: {url: {env: B}, network: home}}", "notify.heartbeat.network"),
+    ],
+    ids=["one messenger has nobody to step in", "unknown", "a secret written out", "no address", "unknown network"],
+)
+def test_notify_is_read_strictly(
+    files: dict[str, bytes], connectors: dict[str, ConnectorDefaults], problems: Problems, notify: str, where: str
+) -> None:
+    connectors["chat"] = read_defaults("chat", b"settings: {token: {secret: true}}\nnotifier: true\n")
+    change(files, MAIN, "  mailbox:", "  slack: {connector: chat, owner: finance-lead, token: {env: S}}\n  mailbox:")
+    files[MAIN] += f"notify: {notify}\n".encode()
+    (problem,) = problems()
+    assert problem.where == where
+    del connectors["chat"]
+
+
+def test_who_steps_in_and_what_is_called_while_all_is_well(
+    files: dict[str, bytes], connectors: dict[str, ConnectorDefaults], read: Read
+) -> None:
+    connectors["chat"] = read_defaults("chat", b"settings: {token: {secret: true}}\nnotifier: true\n")
+    change(files, MAIN, "  mailbox:", "  slack: {connector: chat, owner: finance-lead, token: {env: S}}\n  mailbox:")
+    files[MAIN] += b"notify: {slack: slack, email: slack, fallback: email, heartbeat: {url: {env: B}}}\n"
+    found = read().notify
+    assert (found["fallback"], found["heartbeat"]) == ("email", Heartbeat(SecretRef("env", "B")))
     del connectors["chat"]
 
 

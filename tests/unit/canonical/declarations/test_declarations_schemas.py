@@ -119,7 +119,7 @@ TYPOS = [
     ("landscape.yaml", "    connector: files\n", "", "connector"),
     ("landscape.yaml", "connector: none                # inventory only", "connector: none\n    url: x", "url"),
     ("landscape.yaml", "webhook_url:", "webhook:", "webhook"),
-    ("landscape.yaml", "{slack: alerts}", "{slak: alerts}", "slak"),
+    ("landscape.yaml", "  slack: alerts", "  slak: alerts", "slak"),
     ("model/customer.yaml", "extends: standard/customer", "extends: standard/costumer", "costumer"),
     ("model/customer.yaml", "record: shop", "records: shop", "records"),
     ("model/customer.yaml", "type: choice", "type: chioce", "chioce"),

@@ -19,6 +19,7 @@ VALUES = {
     "url": '"https://api.example.com"',
     "database_url": '"postgresql://db.example.com/x"',
     "integer": "1",
+    "list": "[x]",
     "any": "x",
 }
 
