@@ -36,6 +36,7 @@ from staging.tables.operations import (
     token,
     unit_of_work,
 )
+from staging.tables.privacy import erased, erasure
 from staging.tables.queues import approval, dead_letter, finding, hold, override, quarantine
 from staging.tables.runs import batch, declaration, sync
 
@@ -55,6 +56,8 @@ __all__ = [
     "dead_letter",
     "declaration",
     "dirty",
+    "erased",
+    "erasure",
     "extract_run",
     "finding",
     "going_live",
