@@ -8,30 +8,12 @@ import typer
 
 from apps import listing, session
 from apps.exits import REFUSED, Stop
-from apps.options import AllStates, By, Json, Limit, Reason, Since, Yes
+from apps.options import AllStates, By, Cause, Json, Limit, OfEntity, OfSystem, Owner, Reason, Since, Until, Yes
 from apps.screen import emit, show, then
+from canonical.waiting import FINDING_KINDS
 
 app = typer.Typer(help="Edits in the wrong system, duplicates, differences: list, show, accept.", no_args_is_help=True)
 Entry = Annotated[int, typer.Argument(metavar="ID", min=1)]
-KINDS = {
-    "unauthorised_edit": "a field was changed in a system that is not its authority",
-    "duplicate": "two records of one system are the same thing: merge them there",
-    "deleted_elsewhere": "deleted in a system that is not the authority: nothing was deleted",
-    "blank_at_first_link": "the authority is empty, another system has a value",
-    "orphan": "a record that nothing else knows",
-    "bridge": "a record that fits two golden records",
-    "unresolved_reference": "points to a record that nobody knows",
-    "difference": "two systems differ",
-    "target_duplicate": "a target holds the record twice",
-    "reopened": "a record came back after it was gone",
-    "ambiguous_create": "a create without an answer: it may exist in the target",
-    "future_mark": "a record's change mark lies in the future: it was read, its mark moves no cursor",
-    "count_drop": "far fewer records than before: nothing was deleted (accept: they are gone on purpose)",
-    "schema_drift": "a mapped field is missing or of another type: nothing more is read (accept: it is meant so)",
-    "new_field": "a field that was not there before: map it, or ignore it by name",
-    "id_reused": "the record of this id is another one now: the last good values stay (accept: it is the same)",
-    "edit_war": "a field is changed again and again: it is left alone in that target (accept: write it again)",
-}
 
 
 def register(root: typer.Typer) -> None:
@@ -41,56 +23,60 @@ def register(root: typer.Typer) -> None:
 @app.command("list")
 def list_findings(
     context: typer.Context,
-    kind: Annotated[str | None, typer.Option("--kind", help=f"Only this kind: {', '.join(KINDS)}.")] = None,
-    system: Annotated[str | None, typer.Option("--system", help="Only in this system.")] = None,
-    entity: Annotated[str | None, typer.Option("--entity", help="Only this entity.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help=f"Only this kind: {', '.join(FINDING_KINDS)}. The same as --cause.")
+    ] = None,
+    cause: Cause = None,
+    system: OfSystem = None,
+    entity: OfEntity = None,
+    owner: Owner = None,
     is_all: AllStates = False,
     since: Since = None,
+    until: Until = None,
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Findings with both values and what is done about them."""
     from apps.exits import unknown
 
-    if kind and kind not in KINDS:
-        raise unknown("kind of finding", kind, KINDS)
+    for named in (kind, cause):
+        if named and named not in FINDING_KINDS:
+            raise unknown("kind of finding", named, FINDING_KINDS)
     with session.of(context).reading() as (world, conn):
-        filters = {
-            "kind": kind,
-            "system": session.system(world.landscape, system) if system else None,
-            "entity": session.entity(world.landscape, entity).name if entity else None,
-        }
-        rows, total = listing.listing(
-            conn, "finding", filters=filters, is_all=is_all, since=since, limit=limit, as_json=as_json
-        )
+        asked = listing.asked_for(
+            world, cause=cause or kind, system=system, owner=owner, entity=entity, since=since, until=until,
+            is_all=is_all,
+        )  # fmt: skip
+        rows, total = listing.listed(conn, world, "finding", asked, limit=limit, as_json=as_json)
     for row in rows:
         row["record"] = f"{row['system']}/{row['stream']}/{row['source_id'] or ''}"
     columns = (
-        ("id", "id"), ("kind", "kind"), ("entity", "entity"), ("record", "record"), ("field", "field"),
-        ("agreed", "ours"), ("found there", "theirs"), ("action", "action"), ("for", "owner"),
+        ("id", "id"), ("cause", "cause"), ("entity", "entity"), ("record", "record"), ("field", "field"),
+        ("agreed", "ours"), ("found there", "theirs"), ("action", "action"),
     )  # fmt: skip
     listing.show_list("finding", rows, total, columns, as_json=as_json)
 
 
 @app.command("show")
 def show_finding(context: typer.Context, entry_id: Entry, as_json: Json = False) -> None:
-    """One finding: where, both values, why it matters, what is done."""
-    with session.of(context).reading() as (_, conn):
-        entry = listing.one(conn, "finding", entry_id)
+    """One finding: where, both values, the record's story, why it matters, what is done."""
+    from staging import story
+
+    with session.of(context).reading() as (world, conn):
+        entry = listing.one(conn, world, "finding", entry_id)
+        record = (entry["system"], entry["stream"], entry["source_id"]) if entry["source_id"] else None
+        entry["story"] = story.timeline(conn, entry["entity"], canonical_id=entry["canonical_id"], record=record)
     if as_json:
         emit(entry)
         return
-    show(KINDS[entry["kind"]], style="bold")
+    show(FINDING_KINDS[entry["kind"]], style="bold")
     show("")
-    listing.show_entry(entry)
-    if entry["state"] != "open":
-        return
-    show("")
+    listing.show_entry(entry, leave_out=("story", "kind"))
+    listing.show_story(entry["story"])
     if entry["canonical_id"]:
-        then(f"the record's story: concord explain {entry['entity']} {entry['canonical_id']}")
-    if entry["action"] == "restore":
-        then("nothing to do: the agreed value is written back, and the finding closes when that is confirmed")
-    then(f"leave it as it is: concord findings accept {entry_id} --by ROLE --reason TEXT")
+        show("")
+        then(f"the whole story: concord explain {entry['entity']} {entry['canonical_id']}")
+    listing.show_next(entry)
 
 
 @app.command()
@@ -102,7 +88,7 @@ def accept(context: typer.Context, entry_id: Entry, by: By, reason: Reason, yes:
     with session.of(context).world() as world:
         session.role(world.landscape, by)
         with world.transaction() as conn:
-            entry = listing.one(conn, "finding", entry_id)
+            entry = listing.one(conn, world, "finding", entry_id)
         listing.require_open("finding", entry)
         session.confirmed(f"Accept finding {entry_id} ({entry['because']})?", yes=yes)
         with world.transaction() as conn:

@@ -145,6 +145,7 @@ finding = Table(
         "target_duplicate",
         "reopened",
         "ambiguous_create",
+        "unasked_answer",
         "future_mark",
         "count_drop",
         "schema_drift",
