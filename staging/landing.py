@@ -8,13 +8,14 @@ work           what is landed and not yet staged: the next steps take it, whiche
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection, text
 
+from staging import erasure
 from staging.frames import ident, learn, literal, read_frame, temporary, write_frame
 from staging.tables import raw_record, record
 
@@ -47,6 +48,14 @@ class Landed:
     counts: Counts
     alike: list[int]
     spelled: list[str]
+    aside: dict[int, str] = field(default_factory=dict)
+    """Position → why the examiner set it aside."""
+    differs: list[int] = field(default_factory=list)
+    """The positions that were stored."""
+
+
+Examine = Callable[[Sequence[str], Sequence[bytes]], Mapping[int, str]]
+"""Ids and payloads → the positions that are not to be landed, each with the reason."""
 
 
 def begin(conn: Connection, *, sync_id: int | None, system: str, stream: str, mode: str, cursor: object) -> int:
@@ -85,13 +94,15 @@ def land_page(
     pages: int = 1,
     case_sensitive: bool = False,
     held: int | None = None,
+    examine: Examine | None = None,
 ) -> Landed:
     """Lands records (columns of equal length), all in the caller's transaction. `hashes` are 64-bit xxh3 of the bytes.
 
     A record that came twice: the same bytes are `repeated`; different bytes, the one with the later change mark (and,
     without marks, the later in the page) is kept and the other counted `repeated`. An unknown id that a known one
     equals but for its case is not landed, unless ids are `case_sensitive`. `held`: about how many records of the stream
-    are landed already, where the caller knows."""
+    are landed already, where the caller knows. `examine` is shown the live records that differ from what is landed, and
+    says which of them are set aside."""
     incoming = pl.DataFrame(
         {
             "source_id": list(ids),
@@ -108,8 +119,16 @@ def land_page(
     new = compared.filter(pl.col("verdict") == "new")["source_id"].to_list()
     others = {} if case_sensitive else _other_spellings(conn, system, stream, new)
     alike = incoming.filter(pl.col("source_id").is_in(list(others)))["row"].to_list()
+    forgotten = erasure.known(conn, system, stream, ids)
+    again = incoming.filter(pl.col("source_id").is_in(list(forgotten)) & ~pl.col("deleted"))["row"].to_list()
     compared = compared.filter(~pl.col("source_id").is_in(list(others)))
+    compared = compared.filter(~pl.col("source_id").is_in(list(forgotten)) | pl.col("deleted"))
     differs = compared.filter(pl.col("verdict") != "unchanged")
+    aside = _set_aside(examine, differs.filter(~pl.col("deleted")), payloads) if examine else {}
+    aside |= dict.fromkeys(again, erasure.REASON)
+    if aside:
+        compared = compared.filter(~pl.col("row").is_in(list(aside)))
+        differs = differs.filter(~pl.col("row").is_in(list(aside)))
     if differs.height:
         _store(conn, run, system, stream, differs, payloads)
     tally = dict(compared.group_by("verdict").len().iter_rows())
@@ -119,12 +138,21 @@ def land_page(
         changed=tally.get("changed", 0),
         unchanged=tally.get("unchanged", 0),
         deleted=tally.get("deleted", 0),
-        repeated=incoming.height - len(alike) - compared.height,
-        refused=refused + len(alike),
+        repeated=incoming.height - len(alike) - len(aside) - compared.height,
+        refused=refused + len(alike) + len(aside),
         bytes=sum(map(len, payloads)),
     )
     _add(conn, run, counts, pages)
-    return Landed(counts, alike, sorted(set(others.values())))
+    return Landed(counts, alike, sorted(set(others.values())), aside, differs["row"].to_list())
+
+
+def _set_aside(examine: Examine, differs: pl.DataFrame, payloads: Sequence[bytes]) -> dict[int, str]:
+    """The rows that the examiner sets aside, each with its reason."""
+    if differs.is_empty():
+        return {}
+    rows = differs["row"].to_list()
+    found = examine(differs["source_id"].to_list(), [payloads[row] for row in rows])
+    return {rows[place]: reason for place, reason in found.items()}
 
 
 def _once(incoming: pl.DataFrame) -> pl.DataFrame:
@@ -228,7 +256,8 @@ def _store(
         conn.execute(
             text(
                 f"update landing.record r set raw_id = n.raw_id, raw_hash = n.raw_hash, deleted = n.deleted,"
-                f" parent_id = coalesce(n.parent_id, r.parent_id), state = 'landed', landed_at = now() from {table} n"
+                f" parent_id = coalesce(n.parent_id, r.parent_id), missed_by = null, state = 'landed',"
+                f" landed_at = now() from {table} n"
                 " where r.system = :system and r.stream = :stream and r.source_id = n.source_id"
             ),
             {"system": system, "stream": stream},
@@ -254,38 +283,6 @@ def store_cursor(conn: Connection, run: int, system: str, stream: str, value: Ma
         ),
         {"system": system, "stream": stream, "value": json.dumps(dict(value)), "run": run},
     )
-
-
-def live_ids(conn: Connection, system: str, stream: str) -> pl.Series:
-    """The ids of the stream's live records."""
-    found = read_frame(
-        conn,
-        "select source_id, deleted from landing.record"
-        f" where system = {literal(system)} and stream = {literal(stream)} and not deleted",
-        {"source_id": pl.String, "deleted": pl.Boolean},
-    )
-    return found["source_id"]
-
-
-def live_count(conn: Connection, system: str, stream: str) -> int:
-    """How many live records of the stream are landed."""
-    found = conn.execute(
-        text("select count(*) from landing.record where system = :system and stream = :stream and not deleted"),
-        {"system": system, "stream": stream},
-    )
-    return int(found.scalar_one())
-
-
-def sweep_is_due(conn: Connection, system: str, stream: str, days: int) -> bool:
-    """Whether a stream's last complete sweep is older than `days` (or there was none), by the database's clock."""
-    found = conn.execute(
-        text(
-            "select last_sweep_at > now() - make_interval(days => :days) from landing.cursor"
-            " where system = :system and stream = :stream"
-        ),
-        {"system": system, "stream": stream, "days": days},
-    )
-    return not found.scalar_one_or_none()
 
 
 def blind_spot(conn: Connection, entity: str, system: str, stream: str) -> str | None:

@@ -125,6 +125,18 @@ def unreadable_ids(conn: Connection, system: str, stream: str) -> set[str]:
     return set(found.scalars())
 
 
+def set_aside(conn: Connection, system: str, stream: str, reason: str) -> int:
+    """How many of a stream's records wait unread for a reason that begins so."""
+    found = conn.execute(
+        text(
+            "select count(*) from ops.quarantine where state = 'open' and scope = 'unreadable' and system = :system"
+            " and stream = :stream and starts_with(reason, :reason)"
+        ),
+        {"system": system, "stream": stream, "reason": reason},
+    )
+    return int(found.scalar_one())
+
+
 def close_unreadable(conn: Connection, system: str, stream: str, ids: Sequence[str], because: str) -> int:
     """Closes the entries of records that could not be read and now were; gives how many."""
     found = conn.execute(

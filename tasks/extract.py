@@ -10,11 +10,17 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from canonical import brake, keys, twins
+from canonical import fingerprint, keys, twins
+from canonical.checks import FLOOD
 from canonical.landscape import Stream
-from connectors.protocol import ConnectorError, Page, RefusedRecord, Source
-from staging import landing, locks, queues
+from connectors.paging import FutureCursor, Mark, WalkExpired, beyond
+from connectors.protocol import ConnectorError, Cursor, Page, RefusedRecord, Source, SystemFault
+from staging import doubts, erasure, landing, locks, queues, sweeps
 from staging.crash import crash_point
+from staging.engine import Connection
+from tasks import sweep
+from tasks.shape import Looks, SchemaDrift
+from tasks.sweep import Seen, Swept
 from tasks.world import World
 
 GROUP_RECORDS = 25_000
@@ -27,6 +33,8 @@ MOST_KEPT = 11_000_000
 AHEAD = 4
 """Pages read ahead of landing, so that the network and the database work at the same time."""
 
+STARTS = 3
+"""How often a walk begins in one reading, when the system loses the way from page to page."""
 SWEEP_DAYS = 7
 """How old a stream's last complete sweep may be: what change marks miss, and what vanished, is found by the next
 (RELIABILITY row 33)."""
@@ -46,6 +54,8 @@ class Extracted:
     is_complete: bool
     held: str | None = None
     """Why the absence of records was not believed; None: nothing to doubt."""
+    clock: str | None = None
+    """Why the stored cursor was not asked with; None: it was."""
 
 
 def extract(
@@ -65,125 +75,193 @@ def extract(
     source = world.source(system)
     declared = world.landscape.systems[system].streams[stream]
     with locks.lane(world.engine, f"extract:{system}/{stream}"):
+        looks = Looks(world, system, declared)
         with world.transaction() as conn:
             landing.abandon_running(conn, system, stream)
+            looks.open(conn)
             cursor = landing.cursor_of(conn, system, stream)
-            is_due = landing.sweep_is_due(conn, system, stream, SWEEP_DAYS)
+            is_due = sweeps.sweep_is_due(conn, system, stream, SWEEP_DAYS)
             since = cursor if mode == "incremental" and declared.changed and not is_due else None
             actual = "sample" if sample else "incremental" if since is not None else "full"
             run = landing.begin(conn, sync_id=sync_id, system=system, stream=stream, mode=actual, cursor=cursor)
-            before = landing.live_count(conn, system, stream)
+            before = sweeps.live_count(conn, system, stream)
+        reading = _Reading(world, system, declared, run, before, looks, is_sweep=actual == "full", sample=sample)
         try:
-            reading = _Reading(world, system, declared, run, before, is_sweep=actual == "full", sample=sample)
-            counts, is_complete = reading.land_all(source.read(stream, since), progress)
-            held = None
-            if reading.seen and is_complete:
-                counts, held = _tombstones(world, source, system, stream, run, counts, before, reading.seen)
+            reading.walk(source, since, progress)
+            swept = Swept(landing.Counts())
+            if reading.seen and reading.is_complete:
+                swept = sweep.conclude(world, source, system, stream, run, before, reading.seen)
             with world.transaction() as conn:
-                landing.finish(conn, run, is_complete=is_complete)
+                reading.looks.finished(conn)
+                landing.finish(conn, run, is_complete=reading.is_complete and swept.held is None)
+                if swept.held:  # a sweep that is not believed has not been: the next reading is one again
+                    sweeps.sweep_again(conn, system, stream)
         except Exception as error:
             with world.transaction() as conn:
+                if isinstance(error, SchemaDrift):
+                    reading.looks.stopped(conn, error)
                 landing.fail(conn, run, f"{type(error).__name__}: {error}")
             raise
-    return Extracted(system, stream, run, actual, counts, is_complete, held)
-
-
-class Seen:
-    """Which ids a sweep has met, eight bytes each. Two ids of one hash make a missing record look as if it was met:
-    it is found by the next sweep; none is ever taken for gone that was met."""
-
-    def __init__(self) -> None:
-        self._hashes: list[pl.Series] = []
-        self._is_plain = True
-
-    def add(self, landed: Sequence[str], beside: Sequence[str], *, is_plain: bool) -> None:
-        """Ids that were landed, and ids that were met without: what could not be read is not gone (RELIABILITY P13).
-        `is_plain`: every one of `landed` is a live record now."""
-        self._hashes.append(pl.Series([*landed, *beside], dtype=pl.String).hash())
-        self._is_plain = self._is_plain and is_plain and not beside
-
-    def is_all(self, live: int) -> bool:
-        """Whether the `live` records of the stream were all met, as far as their number tells it."""
-        return self._is_plain and pl.concat([pl.Series(dtype=pl.UInt64), *self._hashes]).n_unique() == live
-
-    def absent_from(self, ids: pl.Series) -> list[str]:
-        """Those of the ids that were not met, sorted. They are candidates, not tombstones."""
-        met = pl.concat([pl.Series(dtype=pl.UInt64), *self._hashes])
-        return ids.filter(~ids.hash().is_in(met.implode())).sort().to_list()
+    counts, mode = reading.counts + swept.gone, "full" if reading.is_sweep else actual
+    return Extracted(system, stream, run, mode, counts, reading.is_complete, swept.held, reading.clock)
 
 
 class _Reading:
     """Lands the pages of one reading."""
 
     def __init__(
-        self, world: World, system: str, stream: Stream, run: int, before: int, *, is_sweep: bool, sample: int | None
+        self,
+        world: World,
+        system: str,
+        stream: Stream,
+        run: int,
+        before: int,
+        looks: Looks,
+        *,
+        is_sweep: bool,
+        sample: int | None,
     ) -> None:
         self.world, self.system, self.stream, self.run = world, system, stream, run
-        self.before, self.is_sweep, self.sample = before, is_sweep, sample
+        self.before, self.looks, self.is_sweep, self.sample = before, looks, is_sweep, sample
         self.counts = landing.Counts()
+        self.is_complete = False
+        self.clock: str | None = None
         self.unread: set[str] = set()
+        self.from_the_future: set[str] = set()
         self.seen = Seen() if is_sweep else None
 
-    def land_all(self, pages: Iterator[Page], progress: Progress | None) -> tuple[landing.Counts, bool]:
+    def walk(self, source: Source, since: Cursor | None, progress: Progress | None) -> None:
+        """Lands every page; starts again where the system lost the way, and from nothing where the cursor is none."""
+        for further in range(STARTS, 0, -1):
+            try:
+                self._land_all(source.read(self.stream.name, since), progress)
+                return
+            except FutureCursor as none:
+                if since is None:
+                    raise
+                self.clock, since, self.is_sweep, self.seen = str(none), None, True, Seen()
+                with self.world.transaction() as conn:
+                    sweeps.become_sweep(conn, self.run)
+            except WalkExpired:
+                if further == 1:
+                    raise
+
+    def _land_all(self, pages: Iterator[Page], progress: Progress | None) -> None:
         group: list[Page] = []
-        size, weight, since, is_complete = 0, 0, time.monotonic(), False
+        size, weight, since = 0, 0, time.monotonic()
         with self.world.transaction() as conn:
             self.unread = queues.unreadable_ids(conn, self.system, self.stream.name)
+            self.from_the_future = doubts.open_ids(conn, "future_mark", self.system, self.stream.name)
         for page in _ahead(pages):
             group.append(page)
             size += len(page.ids)
             weight += sum(map(len, page.payloads))
-            is_complete = page.is_last
+            self.is_complete = page.is_last
             is_full = size >= GROUP_RECORDS or weight >= GROUP_BYTES
             if is_full or page.is_last or time.monotonic() - since > GROUP_SECONDS:
-                self._land(group, is_complete)
+                self._land(group)
                 group, size, weight, since = [], 0, 0, time.monotonic()
                 if progress:
                     progress(self.counts.received, page.total)
             if self.sample and self.counts.received + size >= self.sample:
                 break
         if group:
-            self._land(group, is_complete)
-        return self.counts, is_complete
+            self._land(group)
 
-    def _land(self, group: list[Page], is_complete: bool) -> None:
+    def _land(self, group: list[Page]) -> None:
         exact = self.stream.ids == "case_sensitive"
         page = _joined([_told_apart(p, case_sensitive=exact) for p in group])
         readable, refused = _readable(page)
-        with self.world.transaction() as conn:
-            landed = landing.land_page(
-                conn,
-                self.run,
-                system=self.system,
-                stream=self.stream.name,
-                ids=readable.ids,
-                payloads=readable.payloads,
-                hashes=keys.raw_hashes(readable.payloads),
-                changed=readable.changed,
-                deleted=readable.deleted,
-                parents=readable.parents,
-                refused=len(refused),
-                pages=len(group),
-                case_sensitive=exact,
-                held=self.before + self.counts.new,
-            )
-            if self.seen is not None:
-                beside = [*landed.spelled, *(r.id for r in refused if r.id is not None)]
-                self.seen.add(readable.ids, beside, is_plain=not (landed.alike or any(readable.deleted)))
-            refused += [_refusal(readable, row, twins.ONLY_CASE) for row in landed.alike]
-            if again := self.unread.intersection(readable.ids).difference(r.id for r in refused):
-                because = f"read in extract run {self.run}"
-                queues.close_unreadable(conn, self.system, self.stream.name, sorted(again), because)
-            if refused:
-                owner = self.world.owner_of_system(self.system)
-                entries = _unreadable(self.system, self.stream.name, self.run, refused)
-                queues.quarantine(conn, entries, owner=owner, declared=None)
-            # an unsorted sweep moves the cursor only when it is complete (RELIABILITY P4)
-            if not self.sample and (is_complete or not self.is_sweep):
-                landing.store_cursor(conn, self.run, self.system, self.stream.name, page.cursor)
-            crash_point("extract.landing")
+        landed, self.looks = self.world.unit(
+            "land pages", lambda conn: self._store(conn, page, readable, refused, len(group))
+        )
+        if self.seen is not None:
+            aside = [readable.ids[row] for row in landed.aside]
+            beside = [*landed.spelled, *aside, *(r.id for r in refused if r.id is not None)]
+            self.seen.add(readable.ids, beside, is_plain=not (landed.alike or any(readable.deleted)))
         crash_point("extract.landed")
         self.counts += landed.counts
+
+    def _store(
+        self,
+        conn: Connection,
+        page: Page,
+        readable: Page,
+        refused: Sequence[RefusedRecord],
+        pages: int,
+    ) -> tuple[landing.Landed, Looks]:
+        """Stores pages with their refused records and their cursor: one unit of work, which may be begun again."""
+        looks = self.looks.fork()
+        landed = landing.land_page(
+            conn,
+            self.run,
+            system=self.system,
+            stream=self.stream.name,
+            ids=readable.ids,
+            payloads=readable.payloads,
+            hashes=keys.raw_hashes(readable.payloads),
+            changed=readable.changed,
+            deleted=readable.deleted,
+            parents=readable.parents,
+            refused=len(refused),
+            pages=pages,
+            case_sensitive=self.stream.ids == "case_sensitive",
+            held=self.before + self.counts.new,
+            examine=looks.examine,
+        )
+        refused = [*refused, *(_refusal(readable, row, twins.ONLY_CASE) for row in landed.alike)]
+        refused += [_refusal(readable, row, reason) for row, reason in landed.aside.items()]
+        self._is_no_flood(refused, len(readable.ids) + len(page.refused))
+        if again := self.unread.intersection(readable.ids).difference(r.id for r in refused):
+            because = f"read in extract run {self.run}"
+            queues.close_unreadable(conn, self.system, self.stream.name, sorted(again), because)
+        if refused:
+            owner = self.world.owner_of_system(self.system)
+            entries = _unreadable(self.system, self.stream.name, self.run, refused)
+            queues.quarantine(conn, entries, owner=owner, declared=None)
+        looks.store(conn, [readable.payloads[row] for row in landed.differs])
+        self._note_marks(conn, readable)
+        # an unsorted sweep moves the cursor only when it is complete (RELIABILITY P4)
+        if not self.sample and (self.is_complete or not self.is_sweep):
+            landing.store_cursor(conn, self.run, self.system, self.stream.name, page.cursor)
+        crash_point("extract.landing")
+        return landed, looks
+
+    def _is_no_flood(self, refused: Sequence[RefusedRecord], of: int) -> None:
+        """Records that differ in the case of their ids alone, or cannot be read at all, are set aside one by one; very
+        many of them are the source's fault, and nobody wants them one by one (RELIABILITY P10, P19)."""
+        where = f"{self.system}/{self.stream.name}"
+        alike = sum(1 for r in refused if r.reason == twins.ONLY_CASE)
+        if alike >= fingerprint.LEAST_ROWS and alike > fingerprint.MOST_SHARE * of:
+            place = (fingerprint.ID, "the ids of before", "the same in other letters")
+            raise SchemaDrift(f"{alike:,} of {of:,} records: {twins.ONLY_CASE}", [place], where=where)
+        if not FLOOD.allows(len(refused), of):
+            raise SystemFault(f"{len(refused):,} of {of:,} records cannot be read: {refused[0].reason}", where=where)
+
+    def _note_marks(self, conn: Connection, page: Page) -> None:
+        """Reports records whose mark the cursor does not follow; closes what was reported and is right now."""
+        clock = Mark.read(page.clock)
+        late = {page.ids[row]: page.changed[row] for row in beyond(page.changed, clock)} if clock else {}
+        if right := self.from_the_future.intersection(page.ids).difference(late):
+            because = f"its mark is right in extract run {self.run}"
+            doubts.close_records(conn, "future_mark", self.system, self.stream.name, sorted(right), because)
+        makes = self.stream.makes
+        told = [
+            {
+                "kind": "future_mark",
+                "entity": makes[0].entity if makes else self.stream.name,
+                "system": self.system,
+                "stream": self.stream.name,
+                "source_id": record,
+                "field": self.stream.changed,
+                "theirs": mark,
+                "because": "the change mark lies in the future of the source's own clock: it moves no cursor",
+            }
+            for record, mark in late.items()
+            if record not in self.from_the_future
+        ]
+        if told:
+            doubts.report(conn, self.world.owner_of_system(self.system), told)
 
 
 def _ahead(pages: Iterator[Page]) -> Iterator[Page]:
@@ -233,6 +311,7 @@ def _joined(group: list[Page]) -> Page:
         refused=[r for p in group for r in p.refused],
         cursor=last.cursor,
         is_last=last.is_last,
+        clock=last.clock,
     )
 
 
@@ -282,7 +361,8 @@ def _without(page: Page, reasons: Mapping[int, str]) -> Page:
 
 
 def _refusal(page: Page, row: int, reason: str) -> RefusedRecord:
-    return RefusedRecord(page.payloads[row], reason, page.ids[row])
+    raw = b"{}" if reason == erasure.REASON else page.payloads[row]
+    return RefusedRecord(raw, reason, page.ids[row])
 
 
 def _unreadable(system: str, stream: str, run: int, refused: Sequence[RefusedRecord]) -> pl.DataFrame:
@@ -311,52 +391,6 @@ def _unreadable(system: str, stream: str, run: int, refused: Sequence[RefusedRec
 
 def _as_text(raw: bytes) -> str:
     return raw.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")[:MOST_KEPT]
-
-
-def _tombstones(
-    world: World,
-    source: Source,
-    system: str,
-    stream: str,
-    run: int,
-    counts: landing.Counts,
-    before: int,
-    seen: Seen,
-) -> tuple[landing.Counts, str | None]:
-    """Records that a complete sweep did not show are gone only if the source says so for each (RELIABILITY P13)."""
-    with world.transaction() as conn:
-        if seen.is_all(landing.live_count(conn, system, stream)):
-            return counts, None
-        missing = seen.absent_from(landing.live_ids(conn, system, stream))
-    if not missing:
-        return counts, None
-    verdict = brake.judge_drop(stream, system, stream, before, before - len(missing), world.brake_of(system, stream))
-    if verdict.action == "hold" and len(missing) > 5:
-        return counts, verdict.because
-    still_there: set[str] = set()
-    for start in range(0, len(missing), 100):
-        found = source.get(stream, missing[start : start + 100])
-        still_there.update(r.id for r in found if not r.deleted)
-    gone = [i for i in missing if i not in still_there]
-    if not gone:
-        return counts, None
-    with world.transaction() as conn:
-        more = landing.land_page(
-            conn,
-            run,
-            system=system,
-            stream=stream,
-            ids=gone,
-            payloads=[b"{}"] * len(gone),
-            hashes=keys.raw_hashes([b"{}"] * len(gone)),
-            changed=[None] * len(gone),
-            deleted=[True] * len(gone),
-            parents=None,
-            refused=0,
-            pages=0,
-            case_sensitive=True,
-        )
-    return counts + more.counts, None
 
 
 __all__ = ["ConnectorError", "Extracted", "extract"]

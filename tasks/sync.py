@@ -241,6 +241,8 @@ def _read(steps: Steps, summary: Summary, streams: Sequence[Stream], mode: Mode,
             counts[name] = counts.get(name, 0) + int(value)
         if result.held:
             summary.trouble.append(Trouble(result.system, result.stream, "extract", "CountDrop", result.held))
+        if result.clock:
+            summary.trouble.append(Trouble(result.system, result.stream, "extract", "FutureCursor", result.clock))
 
 
 def _count_staged(summary: Summary, staged: Staged | Trouble) -> None:

@@ -9,9 +9,9 @@ from connectors.asana.kinds import BASE, PAGE_SIZE, Kind
 from connectors.asana.workspace import Workspace
 from connectors.http import Answer, HttpClient
 from connectors.http.outcome import segment
-from connectors.paging import LoopGuard, Mark, Shape, Split, Splitter, Window, in_order
+from connectors.paging import LoopGuard, Mark, Shape, Split, Splitter, WalkExpired, Window, in_order
 from connectors.paging.strict import leaf
-from connectors.protocol import Cursor, Page, SourceRecord, Transient
+from connectors.protocol import Cursor, Page, SourceRecord
 
 _GONE = frozenset({404})
 _HIDDEN = frozenset({403})
@@ -114,14 +114,16 @@ class Reader:
             yield from split.ids
 
     def _walk(self, path: str, query: dict[str, str], splitter: Splitter) -> Iterator[tuple[Answer, Split]]:
-        """The pages of a list. Transient where Asana no longer knows the way from page to page."""
+        """The pages of a list. WalkExpired where Asana no longer knows the way from page to page."""
         guard = LoopGuard(self.where)
         query = {**query, "limit": str(PAGE_SIZE)}
         while True:
             is_following = "offset" in query
             answer = self._client.get(path, query, accept=_STALE if is_following else frozenset())
             if answer.status in _STALE:
-                raise Transient("the token of the next page is no longer valid", where=self.where, status=answer.status)
+                raise WalkExpired(
+                    "the token of the next page is no longer valid", where=self.where, status=answer.status
+                )
             split = splitter.split(answer.json_body(), self.where)
             guard.page(split.ids)
             yield answer, split

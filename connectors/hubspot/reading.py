@@ -80,7 +80,7 @@ class Reader:
         for date, split in self._walk(archived=False):
             window = window or Window.open(since, date, self.where)
             if held is not None:
-                yield _page(held, before)
+                yield _page(held, before, clock=window.now.text())
             window.see(split.changed)
             count += len(split)
             held = split
@@ -88,7 +88,7 @@ class Reader:
         assert window is not None
         after = {"since": window.reached or window.now.text(), "count": count}
         has_bin = self._kind.archived != "never"
-        yield _page(held, before if has_bin else after, is_last=not has_bin)
+        yield _page(held, before if has_bin else after, is_last=not has_bin, clock=window.now.text())
         if has_bin:
             yield from self._bin(before, after)
 
@@ -108,7 +108,8 @@ class Reader:
             total = split.envelope.get("total")
             is_end = next_after is None and self._kind.archived != "always"
             shown = self._with_associations(split)
-            yield _page(shown, here, is_last=is_end, total=total if isinstance(total, int) else None)
+            size = total if isinstance(total, int) else None
+            yield _page(shown, here, is_last=is_end, total=size, clock=window.now.text())
             if next_after is None:
                 break
             after = str(next_after)
@@ -214,7 +215,9 @@ def _records(split: Split) -> list[SourceRecord]:
     return [SourceRecord(*row) for row in rows]
 
 
-def _page(split: Split, cursor: Cursor, *, is_last: bool = False, total: int | None = None) -> Page:
+def _page(
+    split: Split, cursor: Cursor, *, is_last: bool = False, total: int | None = None, clock: str | None = None
+) -> Page:
     return Page(
         ids=split.ids,
         payloads=split.payloads,
@@ -224,4 +227,5 @@ def _page(split: Split, cursor: Cursor, *, is_last: bool = False, total: int | N
         refused=split.refused,
         is_last=is_last,
         total=total,
+        clock=clock,
     )

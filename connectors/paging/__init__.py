@@ -7,8 +7,11 @@ walk.py     loop guards, reading ahead, several pages at once in order
 marks.py    change marks as times: overlap, the source's clock, marks from the future
 """
 
-from connectors.paging.marks import Mark, Window
+from connectors.paging.marks import FutureCursor, Mark, Window, beyond
 from connectors.paging.split import Shape, Split, Splitter
-from connectors.paging.walk import LoopGuard, ahead, in_order
+from connectors.paging.walk import LoopGuard, WalkExpired, ahead, in_order
 
-__all__ = ["LoopGuard", "Mark", "Shape", "Split", "Splitter", "Window", "ahead", "in_order"]
+__all__ = [
+    "FutureCursor", "LoopGuard", "Mark", "Shape", "Split", "Splitter", "WalkExpired", "Window", "ahead", "beyond",
+    "in_order",
+]  # fmt: skip

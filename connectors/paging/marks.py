@@ -23,6 +23,11 @@ _MS_DATE = re.compile(r"/Date\((-?\d+)(?:[+-]\d{4})?\)/\Z")
 """Microsoft's JSON date: milliseconds since 1970 UTC; the offset after it is for display only."""
 
 
+class FutureCursor(Misdeclared):
+    """The stored cursor lies in the future of the source's clock: asked for with it, every change until then would be
+    missed. Reading everything sets it right."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Mark:
     """A change mark as an instant in UTC."""
@@ -78,11 +83,11 @@ class Window:
 
     @classmethod
     def open(cls, since: str | None, date_header: str | None, where: str = "") -> Window:
-        """Misdeclared for a cursor from the future: asked for with it, every change until then would be missed."""
+        """Raises FutureCursor."""
         mark = Mark.read(since)
         now = Mark.read(date_header) or Mark(datetime.now(UTC))
         if mark is not None and mark.at > now.at + SKEW:
-            raise Misdeclared(f"the stored cursor {mark.text()} lies in the future of the source's clock", where=where)
+            raise FutureCursor(f"the stored cursor {mark.text()} lies in the future of the source's clock", where=where)
         return cls(mark, now)
 
     def see(self, marks: Sequence[str | None]) -> None:
@@ -109,3 +114,14 @@ class Window:
         """
         seen = [mark for mark in (self.since, self.top) if mark is not None]
         return min(max(seen), self.now).text() if seen else None
+
+
+def beyond(marks: Sequence[str | None], clock: Mark) -> list[int]:
+    """The positions of marks that lie further in the future of the source's clock than clocks differ."""
+    texts = list(filter(None, marks))
+    greatest = Mark.read(max(texts)) if texts else None
+    if not texts or (greatest is not None and greatest.at <= clock.at + SKEW):
+        return []
+    read = {text: Mark.read(text) for text in set(texts)}
+    late = {text for text, mark in read.items() if mark is not None and mark.at > clock.at + SKEW}
+    return [row for row, text in enumerate(marks) if text in late]

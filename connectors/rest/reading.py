@@ -9,8 +9,8 @@ import httpx
 
 from canonical.declarations.manifest import StreamManifest
 from connectors.http import Answer, HttpClient
-from connectors.paging import LoopGuard, Mark, Shape, Split, Splitter, Window, ahead, in_order
-from connectors.protocol import Cursor, Misdeclared, Page, SystemFault, Transient
+from connectors.paging import LoopGuard, Mark, Shape, Split, Splitter, WalkExpired, Window, ahead, in_order
+from connectors.protocol import Cursor, Misdeclared, Page, SystemFault
 
 _EXPIRED = frozenset({410})
 
@@ -75,7 +75,7 @@ class Lister:
         else:
             answer = self._client.send("POST", path, json=query, headers=headers, effect="read", accept=_EXPIRED)
         if answer.status in _EXPIRED:
-            raise Transient("the walk's token has expired; it starts again", where=self.where, status=answer.status)
+            raise WalkExpired("the walk's token has expired; it starts again", where=self.where, status=answer.status)
         return answer
 
     def _unordered(self, since: str | None) -> Iterator[Page]:
@@ -89,7 +89,7 @@ class Lister:
             if window is None:
                 window = Window.open(since, fetched.date, self.where)
             if held is not None:
-                yield _page(held[0].split, before, False, held[1])
+                yield _page(held[0].split, before, False, held[1], window)
             guard.page(fetched.split.ids)
             window.see(fetched.split.changed)
             received += len(fetched.split)
@@ -102,7 +102,7 @@ class Lister:
         has_all = total is None or (received >= total and (first_total is None or total >= first_total))
         reached = window.reached
         after: Cursor = {"since": reached} if has_all and reached else before
-        yield _page(fetched.split, after, has_all, total)
+        yield _page(fetched.split, after, has_all, total, window)
 
     def _walk(self, since: Mark | None) -> Iterator[Fetched]:
         match self._manifest.paging.kind:
@@ -196,7 +196,8 @@ class Lister:
             guard.page(split.ids)
             window.see(split.changed)
             is_last = len(split) == 0
-            yield _page(split, {"since": window.reached} if window.reached else {}, is_last, fetched.number("total"))
+            cursor: Cursor = {"since": window.reached} if window.reached else {}
+            yield _page(split, cursor, is_last, fetched.number("total"), window)
             if is_last:
                 return
             if not split.ids or not split.changed[-1]:
@@ -204,7 +205,7 @@ class Lister:
             mark, last_id = split.changed[-1], split.ids[-1]
 
 
-def _page(split: Split, cursor: Cursor, is_last: bool, total: int | None) -> Page:
+def _page(split: Split, cursor: Cursor, is_last: bool, total: int | None, window: Window) -> Page:
     return Page(
         ids=split.ids,
         payloads=split.payloads,
@@ -215,6 +216,7 @@ def _page(split: Split, cursor: Cursor, is_last: bool, total: int | None) -> Pag
         refused=split.refused,
         is_last=is_last,
         total=total,
+        clock=window.now.text(),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from tasks.extract import Seen
+from tasks.sweep import Seen
 
 
 def seen(*landed: str, beside: tuple[str, ...] = (), is_plain: bool = True) -> Seen:
