@@ -26,6 +26,15 @@ _SENT = (
 
 _MAY_GO = f"(o.hold_id is null or {IS_GOOD})"
 """What was held goes only while its approval is good (RELIABILITY P23)."""
+_FRESH_KEY = (
+    "case when o.op = 'create' and o.attempts = 0 then left(o.key, 48) || coalesce((select '.' || count(*) from"
+    " ops.outbox r where r.canonical_id = o.canonical_id and r.entity = o.entity and r.system = o.system"
+    " and r.stream = o.stream and r.op = 'create' and r.state = 'rejected' having count(*) > 0), '') else o.key end"
+)
+"""A create's key has no version (DESIGN 9.11). But a target that refused one remembers it with its body, and would
+answer the same to the next: what follows a refusal goes out under a key of its own. No two of them can both be done."""
+
+
 _ONLY = "(cast(:only as bigint[]) is null or o.id = any(:only))"
 
 
@@ -75,6 +84,7 @@ def claim(
             f" and {_ONLY} and not {RESTS} and {_MAY_GO}"
             " order by id for update skip locked limit :limit)"
             " update ops.outbox o set state = 'inflight', claimed_by = :worker, attempts = attempts + 1,"
+            f" key = {_FRESH_KEY},"
             " lease_until = clock_timestamp() + make_interval(secs => :lease) from due where o.id = due.id"
             f" returning {_SENT}"
         ),

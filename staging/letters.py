@@ -65,7 +65,9 @@ def take_back(conn: Connection, outbox_ids: Sequence[int], because: str, wait_se
             "with letters as (update ops.dead_letter set state = 'resolved', closed_at = now(), closed_by = 'concord',"
             " closed_because = :because where state = 'open' and outbox_id = any(:ids) returning outbox_id)"
             " update ops.outbox o set state = 'ready', settled_at = null, reason = :because,"
-            " due_at = now() + make_interval(secs => :wait) from letters where o.id = letters.outbox_id"
+            " due_at = now() + make_interval(secs => :wait), sent_at = null,"
+            # the target remembers the refusal with the key
+            " key = left(o.key, 48) || '.' || o.attempts from letters where o.id = letters.outbox_id"
             # what a later version took the place of stays as it is
             " and o.state = 'rejected' and not exists (select from ops.outbox l where l.canonical_id = o.canonical_id"
             " and l.entity = o.entity and l.system = o.system and l.stream = o.stream and l.id > o.id)"

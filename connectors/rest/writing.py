@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from canonical.declarations.manifest import Operation, StreamManifest
+from canonical.readback import is_another
 from connectors.http import Answer, HttpClient
 from connectors.http.outcome import excerpt, segment
-from connectors.http.receipts import batch_key, in_key_order, one_by_one, rejected, unknown
+from connectors.http.receipts import batch_key, in_key_order, one_by_one, rejected, unasked, unknown
 from connectors.paging.strict import leaf, mark_text, path_of
 from connectors.protocol import Ambiguous, Misdeclared, Receipt, Write
 
@@ -69,9 +72,29 @@ class Writer:
         if found is None:
             return [unknown(write, "expected a list of results, found none", status=answer.status) for write in writes]
         matched = self._matched(operation, writes, items, found)
-        return [
-            self._judged(operation, write, result, answer.status) for write, result in zip(writes, matched, strict=True)
+        receipts = [
+            self._judged(operation, write, None if place is None else found[place], answer.status)
+            for write, place in zip(writes, matched, strict=True)
         ]
+        return [*receipts, *self._unasked(operation, items, found, matched)]
+
+    def _unasked(
+        self,
+        operation: Operation,
+        items: Sequence[Mapping[str, Any]],
+        found: Sequence[bytes],
+        matched: Sequence[int | None],
+    ) -> Iterator[Receipt]:
+        """Results that can belong to none of the writes."""
+        path = path_of(operation.id) if operation.id else self._id_path
+        is_named = operation.ref_field is not None or all(at(item, self._id_path) is not None for item in items)
+        left = [_texts(item) for item, place in zip(items, matched, strict=True) if place is None]
+        for place, one in enumerate(found):
+            if place in matched or (found_id := _text_or_none(one, path)) is None:
+                continue
+            said = _texts(_leaves(one, operation.record) or {})
+            if is_named or (said and all(is_another(item, said) for item in left)):
+                yield unasked(found_id)
 
     def _results(self, operation: Operation, answer: Answer) -> list[bytes] | None:
         """The results of a batch as raw JSON; None where the answer has no such list."""
@@ -86,17 +109,21 @@ class Writer:
 
     def _matched(
         self, operation: Operation, writes: Sequence[Write], items: Sequence[Mapping[str, Any]], found: Sequence[bytes]
-    ) -> list[bytes | None]:
-        """Each write's own result: by the repeated field, by id, else by position where the counts agree."""
+    ) -> list[int | None]:
+        """Where each write's own result stands: by the repeated field, by id, else by what the records say. A position
+        proves nothing (RELIABILITY P11): only where no result says anything of its record, all in order are taken."""
         if operation.ref_field:
             path = path_of(operation.ref_field)
-            by_ref = {text_at(one, path): one for one in found}
+            by_ref = {_text_or_none(one, path): place for place, one in enumerate(found)}
             return [by_ref.get(_text(at(item, path))) for item in items]
         if all(write.source_id is not None for write in writes):
             path = path_of(operation.id) if operation.id else self._id_path
-            by_id = {text_at(one, path): one for one in found}
+            by_id = {_text_or_none(one, path): place for place, one in enumerate(found)}
             return [by_id.get(write.source_id) for write in writes]
-        return list(found) if len(found) == len(writes) else [None] * len(writes)
+        said = [_leaves(one, operation.record) for one in found]
+        if not any(_shared(item, one) for item in items for one in said):
+            return list(range(len(found))) if len(found) == len(writes) else [None] * len(writes)
+        return _told_apart(items, said)
 
     def _item(self, operation: Operation, write: Write) -> dict[str, Any]:
         """What is sent for one write: its fields, the fixed ones, and its id where the path does not carry it."""
@@ -154,6 +181,53 @@ class Writer:
             return unknown(write, "the answer speaks of another record", status=status)
         body = record if record is not None and record[:1] == b"{" else None
         return Receipt(write.ref, "done", source_id=found_id or write.source_id, record=body, status=status)
+
+
+def _told_apart(items: Sequence[Mapping[str, Any]], said: Sequence[Mapping[str, Any] | None]) -> list[int | None]:
+    """For each item sent, the one result that repeats all of it that it speaks of, and speaks so of no other item."""
+    fits = [[n for n, one in enumerate(said) if _shared(item, one) and _repeats(item, one)] for item in items]
+    times = Counter(n for places in fits for n in places)
+    return [places[0] if len(places) == 1 and times[places[0]] == 1 else None for places in fits]
+
+
+def _shared(item: Mapping[str, Any], one: Mapping[str, Any] | None) -> set[str]:
+    """The fields that were sent and are spoken of."""
+    return {name for name, value in item.items() if value is not None and one is not None and name in one}
+
+
+def _repeats(item: Mapping[str, Any], one: Mapping[str, Any] | None) -> bool:
+    return one is not None and all(_plain(item[name]) == _plain(one[name]) for name in _shared(item, one))
+
+
+def _texts(item: Mapping[str, Any]) -> dict[str, str | None]:
+    """The fields of a record that are plain values, as text."""
+    plain = {name: value for name, value in item.items() if not isinstance(value, Mapping | list | tuple)}
+    return {name: None if value is None else str(value) for name, value in plain.items()}
+
+
+def _plain(value: Any) -> str:
+    """A value whatever its case, its spaces and the kind of its number."""
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(value, sort_keys=True, default=str)
+    return "".join(str(value).split()).casefold()
+
+
+def _leaves(result: bytes, record: str | None) -> Mapping[str, Any] | None:
+    """The fields of a result's record; None where it has none."""
+    try:
+        found = leaf(result, path_of(record)) if record else result
+        decoded = msgspec.json.decode(found) if found else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return decoded if isinstance(decoded, dict) else None
+
+
+def _text_or_none(result: bytes, path: Sequence[str]) -> str | None:
+    """The text at a path of one result; None where it is damaged or says nothing."""
+    try:
+        return text_at(result, path)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def at(value: Any, path: Sequence[str]) -> Any:
