@@ -23,6 +23,7 @@ POINTS: Final = {
     "resolve.committed": "links, golden versions and writes of a chunk are committed as planned",
     "release.released": "planned writes are released and committed",
     "deliver.claimed": "writes are committed as in flight, not sent",
+    "deliver.sending": "writes are noted as sent in a request and committed, nothing has left",
     "deliver.sent": "the target has answered, nothing of it is stored",
     "deliver.settling": "receipts, links and shadows are stored, not committed",
     "deliver.settled": "receipts, links and shadows are committed",

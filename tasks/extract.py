@@ -18,7 +18,7 @@ from connectors.protocol import ConnectorError, Cursor, Page, RefusedRecord, Sou
 from staging import doubts, erasure, landing, locks, queues, sweeps
 from staging.crash import crash_point
 from staging.engine import Connection
-from tasks import sweep
+from tasks import stopping, sweep
 from tasks.shape import Looks, SchemaDrift
 from tasks.sweep import Seen, Swept
 from tasks.world import World
@@ -163,7 +163,7 @@ class _Reading:
                 group, size, weight, since = [], 0, 0, time.monotonic()
                 if progress:
                     progress(self.counts.received, page.total)
-            if self.sample and self.counts.received + size >= self.sample:
+            if stopping.is_asked() or (self.sample and self.counts.received + size >= self.sample):
                 break
         if group:
             self._land(group)

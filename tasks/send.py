@@ -33,6 +33,7 @@ def send(
     for row in rows:
         row["request"] = name
     stream, system = rows[0]["stream"], rows[0]["system"]
+    crash_point("deliver.sending")
     try:
         with while_leased(lease.left_seconds):
             given = target.write(stream, [_write(row) for row in rows])

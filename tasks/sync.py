@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 
 from connectors.protocol import ConnectorError
 from staging import locks, pauses, runs
+from tasks import stopping
 from tasks.deliver import deliver
 from tasks.extract import Extracted, extract
 from tasks.plan import note_declarations, plan_leftovers
@@ -210,6 +211,8 @@ def _rounds(
     to_read = streams
     note_declarations(world, integrations)
     for number in range(MOST_ROUNDS):
+        if stopping.is_asked():
+            break
         summary.rounds = number + 1
         _read(steps, summary, to_read, mode if number == 0 else "incremental", sample)
         for staged in steps.stage(to_read):

@@ -125,13 +125,14 @@ def _code_of(message: str) -> int:
 def run_plainly(world: World, name: str, *, mode: Mode, sample: int | None) -> dict[str, Any]:
     """A sync in this process, step after step; gives its summary."""
     from staging.home import concord_home
-    from tasks import incidents
+    from tasks import incidents, stopping
     from tasks import sync as syncs
 
     sync_id = syncs.begin(world, name, mode)
     steps = syncs.PlainSteps(world, sync_id, concord_home() / "docs")
     try:
-        summary = syncs.sync(world, name, steps, sync_id=sync_id, mode=mode, sample=sample)
+        with stopping.on_sigterm():
+            summary = syncs.sync(world, name, steps, sync_id=sync_id, mode=mode, sample=sample)
     except Exception as error:
         incidents.conclude(world, name, error)
         raise
@@ -210,7 +211,7 @@ def deliver(context: typer.Context, name: Which = "all", as_json: Json = False) 
     """Send what is ready to be sent, and nothing else: after an approval, or when a target is up again."""
     from dataclasses import asdict
 
-    from tasks import incidents
+    from tasks import incidents, stopping
     from tasks.deliver import deliver as send
     from tasks.sync import Trouble
 
@@ -218,13 +219,17 @@ def deliver(context: typer.Context, name: Which = "all", as_json: Json = False) 
     with session.of(context).world() as world:
         names = session.integrations(world, name)
         clock.say(f"delivering what is ready for {', '.join(names)}")
-        done = send(world, names)
+        with stopping.on_sigterm():
+            done = send(world, names)
+            was_stopped = stopping.is_asked()
         troubles = [Trouble(system, "", "deliver", "DeliveryStopped", cause) for system, cause in done.troubled.items()]
         incidents.conclude_delivery(world, name, troubles, written={place.partition("/")[0] for place in done.done})
     if as_json:
         emit({**asdict(done), "writes": done.writes, "seconds": round(clock.seconds, 1)})
     else:
         _print_delivered(done)
+    if was_stopped:
+        clock.say("stopped as asked; what is left waits for the next: concord deliver")
     raise typer.Exit(NEEDS_A_PERSON if done.troubled or done.rejected else 0)
 
 
