@@ -22,6 +22,7 @@ from apps.commands import (
     deploy,
     explain,
     findings,
+    forget,
     golive,
     holds,
     ledger,
@@ -93,7 +94,7 @@ GROUPS = (
     plan, apply, golive, sync, pause, undo, watch, serve, deploy,
     status, explain, ledger, audit,
     reviews, holds, quarantine, findings,
-    db,
+    db, forget,
 )  # fmt: skip
 """In the order of `concord --help`."""
 for group in GROUPS:

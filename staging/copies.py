@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
+from staging import audit
 from staging.frames import ident
 from staging.ledger import entities
 
@@ -57,6 +58,11 @@ _UNSENT = "t.state in ('planned', 'ready', 'waiting', 'held', 'inflight', 'unkno
 def blacken(conn: Connection, values: Sequence[str], done: Erased) -> None:
     """Takes identifying values out of everything that is no record's own value, and searches every column again."""
     pattern = _pattern(values)
+    keep_shares(conn, f"(select t.id from ops.outbox t where t.payload::text ~* :p and not ({_UNSENT}))", p=pattern)
+    # a reason is believed by its digest: one without its words is none
+    gone = conn.execute(text("delete from ops.audit_reason where reason ~* :p"), {"p": pattern}).rowcount
+    if gone:
+        done.copies["ops.audit_reason.reason"] = gone
     tables = columns_of(conn)
     keys = _key_columns(conn)
     own = _own_values(conn, tables)
@@ -77,6 +83,24 @@ def blacken(conn: Connection, values: Sequence[str], done: Erased) -> None:
                     done.copies[where] = changed
             done.searched += 1
             _search(conn, place, column, pattern, stays, done)
+
+
+def keep_shares(conn: Connection, writes: str, **values: str) -> None:
+    """Each attempt's share in its batch's digest stays, without what it was worked out from: the others of the batch
+    can still be proved (`staging.audit`). `writes`: SQL of the writes whose payloads are about to be erased."""
+    rows = conn.execute(
+        text(
+            "select a.id, a.salt, a.outbox_id, a.number, a.outcome, a.status, o.payload::text as payload"
+            " from ops.attempt a join ops.outbox o on o.id = a.outbox_id"
+            f" where a.salt is not null and a.outbox_id in {writes}"
+        ),
+        values,
+    ).all()
+    for r in rows:
+        share = audit.leaf(r.salt, (r.outbox_id, r.number, r.outcome, r.status, r.payload))
+        conn.execute(
+            text("update ops.attempt set leaf = :leaf, salt = null where id = :id"), {"leaf": share, "id": r.id}
+        )
 
 
 def _search(conn: Connection, place: tuple[str, str], column: str, pattern: str, stays: str, done: Erased) -> None:

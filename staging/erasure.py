@@ -16,7 +16,7 @@ import polars as pl
 from sqlalchemy import Connection, text
 
 from staging import audit
-from staging.copies import GONE, OWN, Erased, blacken, columns_of
+from staging.copies import GONE, OWN, Erased, blacken, columns_of, keep_shares
 from staging.frames import ident, literal, temporary
 from staging.ledger import entities
 
@@ -166,7 +166,7 @@ STEPS: Mapping[str, tuple[str, ...]] = {
         f" where o.id in {_WRITES}) then '{GONE}' else h end from unnest(t.write_hashes) h) where t.write_hashes &&"
         f" array(select o.write_hash from ops.outbox o where o.id in {_WRITES})",
     ),
-    "ops.attempt": (f"update ops.attempt t set reason = null, salt = null where t.outbox_id in {_WRITES}",),
+    "ops.attempt": (f"update ops.attempt t set reason = null where t.outbox_id in {_WRITES}",),
     "ops.dead_letter": (
         f"update ops.dead_letter t set reason = '{GONE}', edited = null, edited_because = case when edited_because is"
         f" not null then '{GONE}' end, state = case state when 'open' then 'discarded' else state end, {_ENDED},"
@@ -199,7 +199,7 @@ def erase(conn: Connection, subject: Subject, values: Sequence[str]) -> Erased:
     _note(conn, subject.golden, subject.records)
     _refuse_sent(conn)
     done = Erased()
-    _keep_shares(conn)
+    keep_shares(conn, _WRITES)
     for table, statements in STEPS.items():
         for statement in statements:
             done.count(table, conn.execute(text(statement)).rowcount)
@@ -218,21 +218,6 @@ def _refuse_sent(conn: Connection) -> None:
     ).scalar_one_or_none()
     if sent is not None:
         raise OnItsWay(f"write {sent} of this record is on its way at this moment: try again when it is settled")
-
-
-def _keep_shares(conn: Connection) -> None:
-    """Each attempt's share in its batch's digest stays, without what it was worked out from: the others of the batch
-    can still be proved (`staging.audit`)."""
-    rows = conn.execute(
-        text(
-            "select a.id, a.salt, a.outbox_id, a.number, a.outcome, a.status, o.payload::text as payload"
-            " from ops.attempt a join ops.outbox o on o.id = a.outbox_id"
-            f" where a.salt is not null and o.id in {_WRITES}"
-        )
-    ).all()
-    for r in rows:
-        share = audit.leaf(r.salt, (r.outbox_id, r.number, r.outcome, r.status, r.payload))
-        conn.execute(text("update ops.attempt set leaf = :leaf where id = :id"), {"leaf": share, "id": r.id})
 
 
 def _empty_entities(conn: Connection, done: Erased) -> None:

@@ -15,7 +15,7 @@ import polars as pl
 
 from canonical import keys
 from canonical.model import Entity
-from staging import crosswalk, dirty, golden, landing, locks, outbox, story
+from staging import crosswalk, dirty, erasure, golden, landing, locks, outbox, story
 from staging.engine import Connection
 from tasks.deliver import deliver
 from tasks.extract import extract
@@ -245,6 +245,8 @@ def _store(world: World, record: Record, sync_id: int, rows: Sequence[Any]) -> l
     payloads = [r.payload for r in rows]
     exact = world.landscape.systems[system].streams[stream].ids == "case_sensitive"
     with world.transaction() as conn:
+        if erasure.known(conn, system, stream, [r.id for r in rows]):
+            raise TurnedAway(f"{'/'.join(record)}: {erasure.REASON}")
         run = landing.begin(conn, sync_id=sync_id, system=system, stream=stream, mode="record", cursor=None)
         landed = landing.land_page(
             conn,
