@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from staging import holds
+from staging.crash import VARIABLE
+from tasks.deliver import deliver
+from tasks.world import World
 from tests.fixtures.database import TestDatabase
-from tests.fixtures.till import Counter, Till
+from tests.fixtures.till import LEASE, Counter, Till
 
 Open = Callable[..., Counter]
 
@@ -31,6 +41,139 @@ def counter(till: Till, tmp_path: Path, database: TestDatabase) -> Iterator[Open
     yield open_it
     for each in opened:
         each.close()
+
+
+def ended(process: subprocess.Popen[str], seconds: float = 90) -> tuple[int, str]:
+    """How a process ended, and what it said."""
+    out, said = process.communicate(timeout=seconds)
+    return process.returncode, out + said
+
+
+def until(seconds: float, what: str, look: Callable[[], object]) -> None:
+    """Waits until it is so."""
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def is_stopped(process: subprocess.Popen[str]) -> bool:
+    return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+
+
+# ---------------------------------------------------------------------------- 3, 7, 8, 9: killed, stopped, paused, many
+
+POINTS = ("deliver.claimed", "deliver.sending", "deliver.sent", "deliver.settling", "deliver.settled")
+
+
+def _killed_at() -> Iterator[Any]:
+    for write_class in ("A", "B"):
+        for point in POINTS:
+            is_quick = (write_class, point) == ("B", "deliver.sent")
+            yield pytest.param(write_class, point, marks=() if is_quick else pytest.mark.faults, id=write_class + point)
+
+
+@pytest.mark.parametrize(("write_class", "point"), list(_killed_at()))
+def test_row_03_killed_while_delivering(till: Till, counter: Open, write_class: str, point: str) -> None:
+    """Killed at any moment of a delivery, the next one looks what became of it: each record exists once."""
+    shop = counter(write_class=write_class, batch=2)
+    till.sell_to("ann", "bob", "cyd")
+    shop.ready()
+    code, said = ended(shop.worker(**{VARIABLE: point}))
+    assert code == -signal.SIGKILL, said
+    shop.settled()
+    assert till.names() == ["Ann", "Bob", "Cyd"]
+    assert shop.states() == {"delivered": 3}
+    assert shop.is_at_rest()
+
+
+def test_row_07_asked_to_stop_in_the_middle_of_a_batch(till: Till, counter: Open) -> None:
+    """SIGTERM lets the write at hand end and be stored; it ends with 0, and the rest goes out with the next run."""
+    shop = counter(write_class="B")
+    till.sell_to(*(f"buyer{n}" for n in range(12)))
+    till.befall("delay", count=-1, seconds=0.4)
+    shop.ready()
+    command = [sys.executable, "-m", "apps.cli", "--landscape", str(shop.folder), "deliver"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until(60, "it sends nothing", till.creates)
+    process.terminate()
+    began = time.monotonic()
+    code, said = ended(process, 30)
+    assert (code, "stopped as asked" in said) == (0, True), said
+    assert time.monotonic() - began < 30
+    states = shop.states()
+    assert states.keys() == {"delivered", "ready"}, "nothing is left in flight"
+    assert states["delivered"] == len(till.records)
+    till.troubles.clear()
+    shop.settled()
+    assert len(set(till.names())) == len(till.records) == 12
+    assert shop.is_at_rest()
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["deliver.sending", *(pytest.param(p, marks=pytest.mark.faults) for p in ("deliver.claimed", "deliver.sent"))],
+)
+@pytest.mark.parametrize("write_class", ["B", pytest.param("C", marks=pytest.mark.faults)])
+def test_row_08_a_worker_that_slept_past_its_lease_writes_nothing(
+    till: Till, counter: Open, write_class: str, point: str
+) -> None:
+    """Another one has taken its writes over: what it would have sent is not sent, and what it stores finds no row."""
+    shop = counter(write_class=write_class)
+    till.sell_to("ann")
+    shop.ready()
+    sleeper = shop.worker(**{VARIABLE: f"{point}:1:stop", LEASE: "1.5"})
+    try:
+        until(60, "it never came there", lambda: is_stopped(sleeper))
+        time.sleep(3 * 1.5)
+        shop.settled()  # the other worker
+        before = (shop.states(), len(till.writes()), shop.rows("select * from ops.crosswalk order by id"))
+        sleeper.send_signal(signal.SIGCONT)
+        code, said = ended(sleeper)
+    finally:
+        sleeper.kill()
+    assert code == 0, said
+    assert (shop.states(), len(till.writes()), shop.rows("select * from ops.crosswalk order by id")) == before
+    if write_class == "C" and point != "deliver.sent":
+        assert shop.states() == {"held": 1}, "whether it was sent cannot be known: a person is asked"
+        return
+    assert till.names() == ["Ann"]
+    assert write_class == "C" or shop.is_at_rest()
+
+
+def test_row_09_four_workers_on_one_outbox(till: Till, counter: Open) -> None:
+    """They share the work: each write is sent once, by one of them."""
+    shop = counter(write_class="B", batch=3)
+    names = [f"buyer{n}" for n in range(40)]
+    till.sell_to(*names)
+    till.befall("delay", count=-1, seconds=0.02)
+    shop.ready()
+    worlds = [World.of(shop.folder) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda world: deliver(world, tuple(world.landscape.integrations)), worlds))
+    for world in worlds:
+        world.close()
+    assert sum(d.writes for d in done) == 40
+    assert sorted(till.names()) == sorted(name.title() for name in names)
+    till.troubles.clear()
+    assert shop.is_at_rest()
+
+
+@pytest.mark.faults
+def test_row_09_four_processes_on_one_outbox(till: Till, counter: Open) -> None:
+    """Started at once, each write is sent once; one of them that dies leaves its writes to the others."""
+    shop = counter(write_class="B", batch=3)
+    names = [f"buyer{n}" for n in range(60)]
+    till.sell_to(*names)
+    till.befall("delay", count=-1, seconds=0.1)
+    shop.ready()
+    workers = [shop.worker(**({VARIABLE: "deliver.sent:2"} if n == 0 else {})) for n in range(4)]
+    codes = [ended(worker)[0] for worker in workers]
+    assert codes == [-signal.SIGKILL, 0, 0, 0]
+    till.troubles.clear()
+    shop.settled()
+    assert sorted(till.names()) == sorted(name.title() for name in names)
+    assert shop.is_at_rest()
 
 
 # -------------------------------------------------------------------------------------- 23, 24: the answer is lost
@@ -91,8 +234,6 @@ def test_row_23_reset_after_the_create_was_stored_class_c(till: Till, counter: O
     assert "may exist" in hold["reason"]
     assert hold["owner"].startswith("head")
     assert shop.states() == {"held": 1}
-    from staging import holds
-
     with shop.world.transaction() as conn:
         holds.reject(conn, hold["id"], by="head", reason="it is there")
     shop.settled()
@@ -110,8 +251,6 @@ def test_row_24_reset_before_the_create_was_stored(till: Till, counter: Open, wr
     shop.settled()
     if write_class == "C":
         assert till.names() == []
-        from staging import holds
-
         [hold] = shop.rows("select id from ops.hold where state = 'open'")
         with shop.world.transaction() as conn:
             holds.approve(conn, hold["id"], by="head", reason="it is not there")
@@ -223,8 +362,6 @@ def test_row_27_a_search_that_lags_behind_makes_no_second_record(till: Till, cou
     assert waits["s"] > 0.5
     shop.deliver()
     assert len(till.creates()) == 1, "nothing is sent before the lag is over"
-    import time
-
     time.sleep(2.2)
     shop.sync()
     assert till.names() == ["Ann"]
@@ -244,9 +381,7 @@ def _mixed(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("status", [200, 207])
 @pytest.mark.parametrize("has_ref", [True, False], ids=["told by reference", "told by content"])
-def test_row_38_each_item_of_a_batch_has_its_own_outcome(
-    till: Till, counter: Open, status: int, has_ref: bool
-) -> None:
+def test_row_38_each_item_of_a_batch_has_its_own_outcome(till: Till, counter: Open, status: int, has_ref: bool) -> None:
     """Done, refused, missing and unasked are told apart by what items say, never by where they stand: a refused one is
     a dead letter, a missing one is looked for, an unasked one is a finding."""
 
