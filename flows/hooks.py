@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import emit_event
 from prefect.flows import Flow
 
+from canonical.problems import Refused
 from staging.incidents import Cause
-from tasks import incidents
+from tasks import incidents, landscape, without_ledger
 from tasks.landscape import folder_of
 from tasks.signs import TOLD
 from tasks.steps import opened
@@ -57,13 +59,24 @@ def subject(parameters: Mapping[str, Any], flow_name: str) -> str:
 
 def _tell(flow: Flow[..., Any], flow_run: FlowRun, cause: Callable[[World, str], Cause]) -> None:
     name = subject(flow_run.parameters, flow.name)
+    folder = folder_of()
     try:
-        world = opened(folder_of())
+        world = opened(folder)
         incidents.report(world, [cause(world, name)])
         incidents.tell(world)
         _sign(flow_run)
     except Exception as error:  # a hook must not hide the failure that it tells of
         log.warning("the incident of %s cannot be recorded: %s", flow_run.name, type(error).__name__)
+        if without_ledger.trouble_in(error):
+            _tell_alone(folder, error)
+
+
+def _tell_alone(folder: Path, error: Exception) -> None:
+    """Our database is away: a messenger is told of that, as nobody can be told of the run."""
+    try:
+        without_ledger.tell_trouble(landscape.load(folder), error)
+    except Refused as refused:
+        log.warning("nobody can be told: %s", refused)
 
 
 def _sign(flow_run: FlowRun) -> None:

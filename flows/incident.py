@@ -41,7 +41,8 @@ def incident(what: Literal["crashed", "silent"], run_id: str | None = None, is_t
     world = ready_world()
     if what == "silent":
         since = flow_run.scheduled_start_time or datetime.now(UTC)
-        incidents.report_over(world, incidents.silence_of(world), since, is_told=is_told)
+        told_by = "Prefect" if is_told else None
+        incidents.report_over(world, incidents.silence_of(world), since, told_by=told_by)
         return Completed(message=f"nothing ran from about {since:%Y-%m-%d %H:%M} UTC until now")
     return Completed(message=_crashed(world, run_id))
 

@@ -162,6 +162,18 @@ def open_keys(conn: Connection) -> list[str]:
     return [str(k) for k in conn.execute(text("select key from ops.incident where state = 'open'")).scalars()]
 
 
+def recovered_lately(conn: Connection, key: str, seconds: float) -> bool:
+    """Whether an incident of this key ended no longer ago than this."""
+    found = conn.execute(
+        text(
+            "select exists (select from ops.incident where key = :key and state = 'recovered'"
+            " and closed_at > clock_timestamp() - make_interval(secs => :seconds))"
+        ),
+        {"key": key, "seconds": seconds},
+    )
+    return bool(found.scalar_one())
+
+
 def open_incidents(conn: Connection) -> list[tuple[Cause, int, datetime]]:
     """Every open incident with how often and since when it was seen, the oldest first."""
     rows = conn.execute(

@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from staging.pauses import RESTS
+
 
 @dataclass(frozen=True, slots=True)
 class LastRuns:
@@ -19,6 +21,9 @@ class LastRuns:
     """The latest start, whatever became of it."""
     completed_at: datetime | None
     """The latest end of a sync that was complete."""
+    ended_at: datetime | None = None
+    """The latest end, whatever became of it."""
+    is_running: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +62,65 @@ def last_runs(conn: Connection, integrations: Sequence[str]) -> list[LastRuns]:
     rows = conn.execute(
         text(
             "select n.name as integration, max(s.started_at) as started_at,"
-            " max(s.ended_at) filter (where s.state = 'complete') as completed_at"
+            " max(s.ended_at) filter (where s.state = 'complete') as completed_at, max(s.ended_at) as ended_at,"
+            " coalesce(bool_or(s.state = 'running'), false) as is_running"
             " from unnest(cast(:names as text[])) as n(name)"
             " left join ops.sync s on s.integration in (n.name, 'all') and (s.summary is not null or s.state in"
             " ('running', 'complete', 'abandoned')) group by 1 order by 1"
         ),
         {"names": list(integrations)},
     )
-    return [LastRuns(str(r.integration), r.started_at, r.completed_at) for r in rows]
+    return [LastRuns(**r._mapping) for r in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Changes of an integration that were accepted and wait for longer than it promises."""
+
+    integration: str
+    system: str
+    """Where they are to be written."""
+    writes: int
+    since: datetime
+
+
+def late_writes(conn: Connection, promised: Mapping[str, float]) -> list[Waiting]:
+    """Writes that nothing holds back (no hold, no parent, no pause) and that wait for longer than so many seconds by
+    integration, the longest first."""
+    rows = conn.execute(
+        text(
+            "select o.integration, o.system, count(*) as writes, min(o.created_at) as since from ops.outbox o"
+            " join unnest(cast(:names as text[]), cast(:seconds as float8[])) as p (name, seconds)"
+            " on p.name = o.integration where o.state in ('planned', 'ready', 'inflight', 'unknown')"
+            f" and o.created_at < clock_timestamp() - make_interval(secs => p.seconds) and not {RESTS}"
+            " group by 1, 2 order by 4"
+        ),
+        {"names": list(promised), "seconds": list(promised.values())},
+    )
+    return [Waiting(**r._mapping) for r in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class NotTaken:
+    """Records of a stream that were read and not taken over yet."""
+
+    system: str
+    stream: str
+    records: int
+    since: datetime
+
+
+def late_records(conn: Connection, seconds: float) -> list[NotTaken]:
+    """Records that were read and have waited for longer than this to be mapped and validated."""
+    rows = conn.execute(
+        text(
+            "select system, stream, count(*) as records, min(landed_at) as since from landing.record"
+            " where state = 'landed' and landed_at < clock_timestamp() - make_interval(secs => :s)"
+            " group by 1, 2 order by 4"
+        ),
+        {"s": seconds},
+    )
+    return [NotTaken(**r._mapping) for r in rows]
 
 
 def is_covered(conn: Connection, integration: str, mode: str, due: datetime) -> bool:

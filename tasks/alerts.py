@@ -20,7 +20,6 @@ from connectors.protocol import ConnectorError, Notifier, RateLimited, Rejected
 from staging import alerts as store
 from staging import incidents, locks
 from staging.alerts import Alert, Sent
-from staging.errors import DatabaseTrouble
 from tasks import messengers
 from tasks.messengers import Place
 from tasks.world import World
@@ -106,18 +105,15 @@ def digest_of(landscape: str, folded: Sequence[Alert]) -> tuple[str, list[str]]:
 
 
 def send_alerts(world: World, *, patience_seconds: float = AFTER_WORK_SECONDS) -> int:
-    """Sends what waits, for so long at most; gives how many messages were accepted. Raises nothing."""
+    """Sends what waits, for so long at most; gives how many messages were accepted. Raises for our database alone."""
     if world.is_in_one:  # what is not committed is not told
         return 0
     sent, until = 0, time.monotonic() + patience_seconds
     step_in = messengers.fallback(world.landscape)
-    try:
-        for place in [*messengers.firsts(world.landscape), *([step_in] if step_in else [])]:
-            with _lane(world, place, until) as is_ours:
-                if is_ours:
-                    sent += _Sender(world, place, until).send()
-    except DatabaseTrouble as error:
-        log.warning("messages cannot be sent now (%s); they wait", type(error).__name__)
+    for place in [*messengers.firsts(world.landscape), *([step_in] if step_in else [])]:
+        with _lane(world, place, until) as is_ours:
+            if is_ours:
+                sent += _Sender(world, place, until).send()
     return sent
 
 

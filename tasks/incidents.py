@@ -18,7 +18,7 @@ from staging import alerts
 from staging import incidents as store
 from staging.errors import DatabaseTrouble
 from staging.incidents import Cause, Recovered, Standing
-from tasks import messengers
+from tasks import messengers, without_ledger
 from tasks.alerts import AFTER_WORK_SECONDS, QUIET, send_alerts
 from tasks.sync import Summary, SyncBusy, Trouble
 from tasks.world import World
@@ -36,6 +36,9 @@ _MEANS = {
     "Unreachable": "cannot be reached (name, network, certificate or allowlist)",
     "Transient": "does not answer, also after several tries",
     "RateLimited": "keeps asking us to slow down",
+    "NotSent": "is not asked for now",
+    "LeftAlone": "is left alone for now, after failing again and again",
+    "LeaseOver": "was not written to: this process was paused for too long",
     "SystemFault": "answers, but not as itself",
     "Ambiguous": "breaks off in the middle of its answers",
     "Misdeclared": "does not fit its declaration",
@@ -190,20 +193,26 @@ def broken(world: World, name: str, cause: str) -> Cause:
     )
 
 
-def silence_of(world: World) -> Cause:
-    """The cause when nothing runs at all: Prefect tells it, as then none of our own code can."""
+def silence_of(world: World, because: str | None = None) -> Cause:
+    """The cause when nothing runs at all. Without `because` it is Prefect's word, as then none of our own code ran."""
     name = world.landscape.name
+    seen = because or "its `watch` has not completed for too long"
+    rest = "Prefect is down, or the schedules are paused" if because else "`watch` is paused, or our database is away"
     return Cause(
-        key=f"silent:{name}",
+        key=silent_key(world),
         kind="Silent",
         integration=", ".join(world.landscape.integrations),
         system=None,
         owner=_owners(world),
-        cause=f"nothing runs for {name}: its `watch` has not completed for too long. No worker, no concord serve is up,"
-        " `watch` is paused, or our database is away",
+        cause=f"nothing runs for {name}: {seen}. No worker, no concord serve is up, {rest}",
         unaffected="nothing is lost: the systems keep what they last agreed on, and the next runs go on from there",
         next_step="see that concord serve, or a worker of its pool, runs; then: concord status",
     )
+
+
+def silent_key(world: World) -> str:
+    """The key of the incident that nothing runs."""
+    return f"silent:{world.landscape.name}"
 
 
 def message_of(cause: Cause) -> tuple[str, list[str]]:
@@ -235,6 +244,9 @@ _TITLES = {
     "Unreachable": "cannot be reached",
     "Transient": "does not answer",
     "RateLimited": "overloaded",
+    "NotSent": "not asked",
+    "LeftAlone": "left alone",
+    "LeaseOver": "a paused worker",
     "SystemFault": "not itself",
     "Misdeclared": "does not fit its declaration",
     "CountDrop": "records missing",
@@ -245,13 +257,18 @@ _TITLES = {
     "SyncLate": "late",
     "SyncAbandoned": "ended without a word",
     "HoldOverdue": "a hold waits for an answer",
+    "Stale": "behind its promise",
+    "MessengerSilent": "takes no messages",
+    "DatabaseAway": "our database cannot be used",
     "Silent": "nothing runs",
 }
 
 
 def _subject(cause: Cause) -> str:
     """What a title begins with: the system, the integration, or the landscape where everything is concerned."""
-    return cause.key.partition(":")[2] if cause.kind == "Silent" else cause.system or cause.integration
+    return (
+        cause.key.partition(":")[2] if cause.kind in ("Silent", "DatabaseAway") else cause.system or cause.integration
+    )
 
 
 def _title(cause: Cause) -> str:
@@ -344,12 +361,12 @@ def is_told(world: World, cause: Cause, since: datetime) -> bool:
         return store.seen_since(conn, cause.key, since)
 
 
-def report_over(world: World, cause: Cause, since: datetime, *, is_told: bool) -> None:
+def report_over(world: World, cause: Cause, since: datetime, *, told_by: str | None) -> None:
     """What was open from `since` until now without our seeing it is put on record, and its end is told.
 
-    `is_told`: somebody else told of it meanwhile."""
+    `told_by`: who told of it meanwhile."""
     with world.transaction() as conn:
-        store.note(conn, cause, since, *message_of(cause), told_by="Prefect" if is_told else None)
+        store.note(conn, cause, since, *message_of(cause), told_by=told_by)
     report(world, [], [cause.key])
     tell(world)
 
@@ -358,11 +375,14 @@ def tell(world: World, *, patience_seconds: float = AFTER_WORK_SECONDS) -> int:
     """Sends what waits, for so long at most; gives how many messages were accepted. Never raises for a messenger that
     fails, nor for our database: messages wait."""
     try:
+        without_ledger.put_on_record(world)
         tell_untold(world)
-    except DatabaseTrouble as error:
-        log.warning("messages cannot be made now (%s)", type(error).__name__)
+        return send_alerts(world, patience_seconds=patience_seconds)
+    except Exception as error:
+        if without_ledger.trouble_in(error) is None:
+            raise
+        log.warning("messages cannot be sent now (%s); they wait", type(error).__name__)
         return 0
-    return send_alerts(world, patience_seconds=patience_seconds)
 
 
 def report_trouble(world: World, summary: Summary, name: str) -> int:
@@ -399,6 +419,8 @@ def conclude(world: World, name: str, outcome: Summary | BaseException) -> None:
             report_failure(world, name, outcome)
     except Exception as error:
         log.warning("the incidents of %s cannot be recorded now: %s", name, type(error).__name__)
+        without_ledger.tell_trouble(world.landscape, error)
+        return
     tell(world)
 
 
@@ -408,8 +430,10 @@ def conclude_delivery(world: World, name: str, troubles: Sequence[Trouble], *, w
     bad = {cause.key for cause in causes}
     try:
         report(world, causes, [key for key in (f"delivery:{system}" for system in written) if key not in bad])
-    except DatabaseTrouble as error:
+    except Exception as error:
         log.warning("the incidents of this delivery cannot be recorded now: %s", type(error).__name__)
+        without_ledger.tell_trouble(world.landscape, error)
+        return
     tell(world)
 
 

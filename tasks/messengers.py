@@ -87,6 +87,12 @@ def roles(landscape: Landscape, cause: Cause) -> list[str]:
     return [role for role in dict.fromkeys(found) if role in landscape.people]
 
 
+def contact(landscape: Landscape, role: str) -> str:
+    """A role with the name and handle of its person."""
+    person = landscape.people.get(role)
+    return f"{role} ({person.name}{', ' + person.slack if person.slack else ''})" if person else role
+
+
 def open_alone(landscape: Landscape, place: Place) -> Notifier:
     """A messenger that needs nothing of our database. Raises Misdeclared."""
     system = landscape.systems[place.via]

@@ -21,7 +21,7 @@ from canonical.landscape import Brake, Integration, Landscape, Limit, Stream, Ta
 from canonical.mapping.program import InboundProgram, OutboundProgram, compile_inbound, compile_outbound
 from canonical.model import Entity
 from connectors import registry
-from connectors.protocol import Connector, Context, Misdeclared, Notifier, Source
+from connectors.protocol import Connector, Context, Misdeclared, Source
 from connectors.protocol import Target as TargetConnector
 from staging import golden, units
 from staging.engine import Connection, Engine, transaction
@@ -31,6 +31,7 @@ from staging.rates import Rates
 from staging.reference_checks import reference_checks
 from staging.tokens import Tokens
 from tasks import landscape as reading
+from tasks import messengers
 
 if TYPE_CHECKING:
     from tasks.gather import Way
@@ -160,20 +161,11 @@ class World:
             raise Misdeclared("expected a system that can be written to", where=f"systems.{system}")
         return found
 
-    def notifier(self) -> tuple[Notifier, str | None] | None:
-        """Where incidents go: the notifier and its channel; None where the landscape names none."""
-        system = self.landscape.notify.get("slack")
-        if not system:
-            return None
-        found = self.connector(str(system))
-        return (found, self.landscape.notify.get("channel")) if isinstance(found, Notifier) else None
-
     # ---------------------------------------------------------------------------------------------- who and what
 
     def contact(self, role: str) -> str:
         """A role with the name and handle of its person."""
-        person = self.landscape.people.get(role)
-        return f"{role} ({person.name}{', ' + person.slack if person.slack else ''})" if person else role
+        return messengers.contact(self.landscape, role)
 
     def owner_of(self, entity: Entity) -> str:
         """Who answers for an entity."""

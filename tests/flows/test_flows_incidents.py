@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from connectors.protocol import ConnectorError, Limits, Rejected, StreamFacts, Transient
-from staging import holds, locks, rhythm, runs
+from staging import holds, locks, pauses, rhythm, runs
 from staging.incidents import Cause
 from tasks import incidents
 from tasks import landscape as reading
@@ -199,18 +200,29 @@ def test_watch_closes_dead_syncs_and_leaves_living_ones(world: World, inbox: Inb
     assert inbox.titles == ["contacts: sync failed"]
 
 
-def test_watch_tells_what_did_not_run_and_that_it_runs_again(world: World, inbox: Inbox) -> None:
+def ran(world: World, name: str) -> None:
+    """A sync began and ended just now."""
+    with world.transaction() as conn:
+        sync_id = runs.begin_sync(conn, name, "full", declaration="x", started_by="a test")
+        runs.end_sync(conn, sync_id, "complete", summary={})
+
+
+def at_work_since(world: World, minutes: int) -> None:
+    """The landscape was put to work so long ago."""
     with world.transaction() as conn:
         runs.pin_declaration(conn, world.landscape.digest, world.landscape.name, {})
-    do(world, "update ops.declaration set first_used_at = now() - interval '40 minutes'")
+    do(world, "update ops.declaration set first_used_at = now() - make_interval(mins => :m)", m=minutes)
+
+
+def test_watch_tells_what_did_not_run_and_that_it_runs_again(world: World, inbox: Inbox) -> None:
+    at_work_since(world, 40)
+    ran(world, "contacts")
     watch(world)
     assert "customer-details: did not run" in inbox.titles
     [line] = rows(world, "select cause, next_step, owner from ops.incident where key = 'missed:customer-details'")
     assert "was due at" in line["cause"]
     assert "concord serve" in line["next_step"]
-    with world.transaction() as conn:
-        sync_id = runs.begin_sync(conn, "all", "full", declaration="x", started_by="a test")
-        runs.end_sync(conn, sync_id, "complete", summary={})
+    ran(world, "all")
     watch(world)
     assert rows(world, "select key from ops.incident where state = 'open'") == []
     later(world, 15)
@@ -218,16 +230,71 @@ def test_watch_tells_what_did_not_run_and_that_it_runs_again(world: World, inbox
     assert "customer-details: recovered" in inbox.titles
 
 
+def test_where_nothing_runs_that_is_the_one_cause(world: World, inbox: Inbox) -> None:
+    at_work_since(world, 24 * 60)
+    found = watch(world)
+    assert [cause.key for cause in found.causes] == ["silent:demo"]
+    assert "no sync has begun since" in found.causes[0].cause
+    assert inbox.titles == ["demo: nothing runs"]
+    ran(world, "contacts")
+    watch(world)
+    watch(world)
+    missed = "select key from ops.incident where key like 'missed:%'"
+    assert rows(world, missed) == [], "whoever is back does not begin everything at once"
+    ran(world, "all")
+    later(world, 15)
+    watch(world)
+    assert inbox.titles == ["demo: nothing runs", "demo: recovered"]
+    assert rows(world, missed) == []
+
+
 def test_after_a_silence_of_everything_what_did_not_run_meanwhile_is_no_second_cause(
     world: World, inbox: Inbox
 ) -> None:
-    with world.transaction() as conn:
-        runs.pin_declaration(conn, world.landscape.digest, world.landscape.name, {})
-    do(world, "update ops.declaration set first_used_at = now() - interval '40 minutes'")
+    at_work_since(world, 40)
+    ran(world, "contacts")
     watch(world, was_away=True)
     assert [title for title in inbox.titles if "did not run" in title] == []
     watch(world)
     assert "customer-details: did not run" in inbox.titles
+
+
+def test_who_is_late_because_a_system_is_down_is_told_of_once(world: World, inbox: Inbox) -> None:
+    at_work_since(world, 24 * 60)
+    with world.transaction() as conn:
+        for name in world.landscape.integrations:
+            sync_id = runs.begin_sync(conn, name, "full", declaration="x", started_by="a test")
+            runs.end_sync(conn, sync_id, "failed", summary={})
+    everywhere = replace(CRM, integration=", ".join(world.landscape.integrations))
+    incidents.report(world, [everywhere])
+    found = watch(world)
+    assert [cause.key for cause in found.causes] == []
+    assert f"customer-details is late: {CRM.key}" in found.known
+    assert not found.is_well
+    assert inbox.titles == ["crm: credentials refused"]
+
+
+def test_changes_that_do_not_move_are_told_although_runs_are_fine(world: World, inbox: Inbox) -> None:
+    ran(world, "all")
+    do(
+        world,
+        "insert into ops.outbox (plan_id, integration, entity, canonical_id, version, system, stream, op, payload,"
+        " asked, key, write_hash, state, because, created_at) select 1, 'customer-details', 'customer', n::text, 1,"
+        " 'accounting', 'contacts', 'update', '{}', '{}', n::text, 'h', s, 'x', now() - interval '2 days'"
+        " from unnest(array['ready', 'ready', 'unknown', 'held', 'waiting', 'delivered']) with ordinality as t (s, n)",
+    )
+    [cause] = watch(world).causes
+    assert cause.key == "stale:customer-details"
+    assert "3 to write to accounting" in cause.cause
+    with world.transaction() as conn:
+        pauses.pause(conn, "system:accounting", by="finance-lead", reason="year end")
+    assert watch(world).causes == [], "a pause is a person's word"
+    do(world, "update ops.pause set ended_at = now()")
+    do(world, "update ops.outbox set state = 'delivered'")
+    watch(world)
+    later(world, 15)
+    watch(world)
+    assert inbox.titles == ["customer-details: behind its promise", "customer-details: recovered"]
 
 
 @pytest.mark.parametrize(
@@ -253,7 +320,7 @@ def test_a_run_that_nobody_started_in_time_is_covered_by_a_later_sync(
 def test_what_somebody_else_told_is_put_on_record_and_only_its_end_is_told(world: World, inbox: Inbox) -> None:
     since = datetime.now(UTC) - timedelta(minutes=42)
     silence = incidents.silence_of(world)
-    incidents.report_over(world, silence, since, is_told=True)
+    incidents.report_over(world, silence, since, told_by="Prefect")
     assert inbox.titles == ["demo: recovered"]
     [row] = rows(world, "select state, opened_at from ops.incident where key = 'silent:demo'")
     assert row == {"state": "recovered", "opened_at": since}
@@ -261,7 +328,7 @@ def test_what_somebody_else_told_is_put_on_record_and_only_its_end_is_told(world
 
 
 def test_what_nobody_was_told_of_needs_no_end(world: World, inbox: Inbox) -> None:
-    incidents.report_over(world, incidents.silence_of(world), datetime.now(UTC), is_told=False)
+    incidents.report_over(world, incidents.silence_of(world), datetime.now(UTC), told_by=None)
     assert inbox.titles == []
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from canonical.landscape import Integration, Sla, Timing
 from staging.rhythm import LastRuns
-from tasks.watch import judge, last_due
+from tasks.watch import Verdict, grace, is_silent, judge, last_due
 
 LONDON = "Europe/London"
 NOW = datetime(2026, 3, 2, 12, 7, tzinfo=UTC)
@@ -23,7 +23,7 @@ def integration(schedule: str | None = "*/15 * * * *", timeliness: int | None = 
 def ran(started: int | None, completed: int | None = None) -> LastRuns:
     """Last begun, and last complete, so many minutes ago."""
     ago = [NOW - timedelta(minutes=m) if m is not None else None for m in (started, completed)]
-    return LastRuns("prices", *ago)
+    return LastRuns("prices", ago[0], ago[1])
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,10 @@ def test_by_schedule_and_promise(runs: LastRuns, kind: str) -> None:
         pytest.param(integration(None, None), ran(None), LONG_AGO, "fine", id="by hand only, nothing promised"),
         pytest.param(integration(), ran(None), NOW - timedelta(minutes=6), "fine", id="declared after it was due"),
         pytest.param(integration(), ran(None), NOW - timedelta(minutes=30), "missed", id="declared before it was due"),
+        pytest.param(integration("* * * * *", None), ran(1, 1), LONG_AGO, "fine", id="every minute, a minute ago"),
+        pytest.param(
+            integration("* * * * *", None), ran(2, 2), LONG_AGO, "missed", id="every minute, not since two of them"
+        ),
         pytest.param(
             integration("5 12 * * *"), ran(24 * 60), LONG_AGO, "late", id="due two minutes ago: not missed yet"
         ),
@@ -54,6 +58,51 @@ def test_by_schedule_and_promise(runs: LastRuns, kind: str) -> None:
 )
 def test_edges(asked: Integration, runs: LastRuns, known: datetime, kind: str) -> None:
     assert judge(asked, LONDON, runs, known, NOW).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("runs", "kind"),
+    [
+        pytest.param(LastRuns("prices", NOW - timedelta(hours=1), None, None, True), "fine", id="still under way"),
+        pytest.param(
+            LastRuns("prices", NOW - timedelta(hours=1), None, NOW - timedelta(minutes=6)),
+            "fine",
+            id="over since it was due",
+        ),
+        pytest.param(
+            LastRuns("prices", NOW - timedelta(hours=1), None, NOW - timedelta(minutes=30)), "missed", id="over before"
+        ),
+    ],
+)
+def test_a_run_that_takes_long_is_not_missed(runs: LastRuns, kind: str) -> None:
+    assert judge(integration(timeliness=None), LONDON, runs, LONG_AGO, NOW).kind == kind
+
+
+def missed(due: datetime) -> Verdict:
+    return Verdict("missed", "…", due)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "last", "scheduled", "is_it"),
+    [
+        pytest.param([missed(NOW), missed(NOW)], ran(60), 2, True, id="all that were due"),
+        pytest.param([missed(NOW), Verdict("fine")], ran(60), 2, False, id="one of two may have reasons of its own"),
+        pytest.param([missed(NOW)], ran(60), 1, True, id="the only one"),
+        pytest.param([missed(NOW), missed(NOW - timedelta(minutes=9))], ran(5), 2, False, id="another began since"),
+        pytest.param([Verdict("fine"), Verdict("late")], ran(60), 2, False, id="nothing was due"),
+    ],
+)
+def test_nothing_at_all_is_one_cause(verdicts: list[Verdict], last: LastRuns, scheduled: int, is_it: bool) -> None:
+    assert is_silent(verdicts, [last], scheduled) is is_it
+
+
+@pytest.mark.parametrize(
+    ("schedule", "minutes"),
+    [("* * * * *", 0.5), ("*/5 * * * *", 2.5), ("*/15 * * * *", 5), ("0 6 * * *", 5)],
+    ids=["minute", "5 min", "15 min", "day"],
+)
+def test_a_silence_is_seen_within_two_intervals(schedule: str, minutes: float) -> None:
+    assert grace(schedule, last_due(schedule, LONDON, NOW)) == timedelta(minutes=minutes)
 
 
 def test_the_landscapes_own_time_counts() -> None:

@@ -138,7 +138,6 @@ def test_a_system_without_a_connector_is_nothing_to_read_from(world: World, monk
     monkeypatch.setenv("SHOP_TOKEN", "x")
     assert id(world.source("shop")) == id(world.target("shop"))
     world.close()
-    assert world.notifier() is None
     with pytest.raises(Misdeclared):
         world.source("post")
 
