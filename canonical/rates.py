@@ -19,6 +19,8 @@ DELIVERY_SHARE = 0.1
 LONG_SECONDS = 3_600.0
 """Windows from this length on keep a share for deliveries; of shorter ones each waits its turn."""
 MOST_HOLD_SECONDS = 1.0
+ASKED = "the system asked everybody to wait"
+"""The reason of a pause that a system asked for."""
 
 Window = tuple[int, float]
 """(requests, seconds), as connectors declare them."""
@@ -61,7 +63,7 @@ def permits(
     """What may be sent at the moment `at`. `used`: (window's seconds, slot) → requests counted there."""
     hold = hold_seconds(windows)
     if paused_until > at:
-        return Permits(0, paused_until - at, hold, "the system asked everybody to wait")
+        return Permits(0, paused_until - at, hold, ASKED)
     granted, wait, because = wanted, 0.0, ""
     for most, seconds in windows:
         is_kept = not is_delivery and seconds >= LONG_SECONDS

@@ -55,7 +55,7 @@ def _decided(conn: Connection, name: str, windows: Sequence[Window], wanted: int
     rows = conn.execute(text("select window_seconds, slot, used from ops.rate where name = :name"), {"name": name})
     used = {(seconds, slot): n for seconds, slot, n in rows}
     found = permits(at, windows, used, wanted, is_delivery=is_delivery, paused_until=paused_until)
-    if found.granted:
+    if found.granted and windows:
         seconds = [float(seconds) for _, seconds in windows]
         slots = [slot_of(at, each) for each in seconds]
         conn.execute(text(_COUNT), {"name": name, "granted": found.granted, "seconds": seconds, "slots": slots})

@@ -7,6 +7,7 @@ last request is what a window of this process remembers; what all processes reme
 from __future__ import annotations
 
 import contextvars
+import random
 import threading
 import time
 from collections import deque
@@ -14,9 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from canonical.rates import Permits, Window, hold_seconds
+from canonical.rates import ASKED, Permits, Window, hold_seconds
 from connectors.protocol import RateLimited, Rates
 
+SPREAD = 0.2
+"""A wait that a system asked for is stretched by up to this share, for each process by another."""
+_UNCOUNTED = 10_000
+"""Permits that are taken at once where nothing is declared to be counted."""
 _MARGIN = 1.01
 """Windows are stretched by 1 %: requests arrive with less spacing than they were sent with."""
 
@@ -47,9 +52,10 @@ class Gate(Protocol):
 
 
 def gate_of(rates: Rates | None, name: str, windows: Sequence[Window]) -> Gate:
-    """The gate of a system's windows: shared where somebody counts for all, and there is something to count."""
+    """The gate of a system's windows, shared where somebody counts for all: without a declared rate it still hears
+    when the system asks one of us to slow down."""
     windows = [window for window in windows if window[0] > 0]
-    return SharedGate(rates, name, windows) if rates is not None and windows else RateGate(windows)
+    return SharedGate(rates, name, windows) if rates is not None else RateGate(windows)
 
 
 class SharedGate:
@@ -66,12 +72,14 @@ class SharedGate:
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self._rates = rates
         self._name = name
         self._windows = windows
         self._clock = clock
         self._sleep = sleep
+        self._draw = draw
         self._lock = threading.Lock()
         self._left = 0
         self._until = 0.0
@@ -87,7 +95,8 @@ class SharedGate:
                 return
             if self._clock() + wait > until:
                 raise RateLimited(because, wait_seconds=wait, where=where)
-            self._sleep(wait)
+            # everybody waits for the same moment: they do not come back in the same moment
+            self._sleep(wait * (1.0 + SPREAD * self._draw()) if because == ASKED else wait)
 
     def pause(self, seconds: float) -> None:
         with self._lock:
@@ -99,7 +108,7 @@ class SharedGate:
         """How long to wait, and why; 0: go."""
         now = self._clock()
         if now < self._paused_until:
-            return self._paused_until - now, "the system asked everybody to wait"
+            return self._paused_until - now, ASKED
         if self._left and now < self._until:
             self._left -= 1
             return 0.0, ""
@@ -111,11 +120,13 @@ class SharedGate:
 
     def _take(self, now: float) -> Permits:
         was_used_up = now < self._until and self._left == 0
-        self._wanted = min(self._wanted * 2, self._most()) if was_used_up else 1
+        self._wanted = min(self._wanted * 2, self._most()) if was_used_up else 1 if self._windows else _UNCOUNTED
         return self._rates.take(self._name, self._windows, self._wanted, is_delivery=_is_delivering.get())
 
     def _most(self) -> int:
         """What the windows let through while permits may be held."""
+        if not self._windows:
+            return _UNCOUNTED
         hold = hold_seconds(self._windows)
         return max(1, int(min(count / seconds for count, seconds in self._windows) * hold))
 
