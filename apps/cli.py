@@ -17,6 +17,7 @@ from apps.commands import (
     apply,
     audit,
     check,
+    crash_points,
     db,
     demo,
     deploy,
@@ -26,10 +27,12 @@ from apps.commands import (
     golive,
     holds,
     ledger,
+    letters,
     mapping,
     model,
     pause,
     plan,
+    prove,
     quarantine,
     reviews,
     serve,
@@ -60,6 +63,10 @@ app = typer.Typer(
 )
 
 
+OWN_HOUSE = ("demo", "prove", "rehearse")
+"""Commands that begin in a house of their own, whatever is up."""
+
+
 @app.callback()
 def root(
     context: typer.Context,
@@ -74,7 +81,7 @@ def root(
     ] = None,
 ) -> None:
     """Every command takes --help; every command that reads takes --json."""
-    if landscape is None and context.invoked_subcommand != "demo":
+    if landscape is None and context.invoked_subcommand not in OWN_HOUSE:
         _join_demo(context.invoked_subcommand)
     context.obj = Session(landscape)
 
@@ -93,7 +100,8 @@ GROUPS = (
     check, model, mapping, systems,
     plan, apply, golive, sync, pause, undo, watch, serve, deploy,
     status, explain, ledger, audit,
-    reviews, holds, quarantine, findings,
+    reviews, holds, quarantine, letters, findings,
+    prove, crash_points,
     db, forget,
 )  # fmt: skip
 """In the order of `concord --help`."""

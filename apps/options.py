@@ -72,9 +72,18 @@ def later(text: str | None, name: str = "--until") -> datetime | None:
     return found
 
 
-def _checked(text: str | None) -> str | None:
+def span(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    """From when until when. Raises typer.BadParameter where it ends before it begins."""
+    begun, ended = moment(since), moment(until, "--until")
+    if begun and ended and ended <= begun:
+        raise typer.BadParameter(f"--until: expected a time after --since {since}, found {until}")
+    return begun, ended
+
+
+def _checked(context: typer.Context, parameter: typer.CallbackParam, text: str | None) -> str | None:
     """Refused before anything is opened."""
-    moment(text)
+    other = {name: context.params.get(name) for name in ("since", "until")}
+    span(**{**other, str(parameter.name): text})
     return text
 
 
@@ -84,3 +93,15 @@ Since = Annotated[
         "--since", callback=_checked, help="Only what began since then: 2h, 3d, 2026-08-01, 2026-08-01T06:00."
     ),
 ]
+Until = Annotated[
+    str | None, typer.Option("--until", callback=_checked, help="Only what began before then, told as in --since.")
+]
+Cause = Annotated[
+    str | None, typer.Option("--cause", help="Only this class of cause, as the list shows it in its column `cause`.")
+]
+Owner = Annotated[
+    str | None, typer.Option("--owner", help="Only what this role has to answer; nobody: what has no owner.")
+]
+OfSystem = Annotated[str | None, typer.Option("--system", help="Only of this system.")]
+OfEntity = Annotated[str | None, typer.Option("--entity", help="Only this entity.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would become of each; nothing is changed.")]

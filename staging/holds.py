@@ -91,6 +91,18 @@ def writes_of(conn: Connection, hold_id: int) -> list[Mapping[str, Any]]:
     return [dict(r) for r in found]
 
 
+def decisions_on(conn: Connection, hold_id: int) -> list[dict[str, Any]]:
+    """Every decision on a hold, the first one first: verdict, by, reason, at, expires_at, writes (how many)."""
+    found = conn.execute(
+        text(
+            "select verdict, by, reason, at, expires_at, cardinality(write_hashes) as writes from ops.approval"
+            " where hold_id = :id order by id"
+        ),
+        {"id": hold_id},
+    ).mappings()
+    return [dict(r) for r in found]
+
+
 def approve(
     conn: Connection,
     hold_id: int,

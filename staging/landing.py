@@ -356,6 +356,18 @@ def rework(conn: Connection, system: str, stream: str, declared: str) -> int:
     return int(found.rowcount)
 
 
+def put_back(conn: Connection, system: str, stream: str, ids: Sequence[str]) -> int:
+    """Puts live records back to `landed`, to be mapped and judged anew; gives how many."""
+    found = conn.execute(
+        text(
+            "update landing.record set state = 'landed' where system = :system and stream = :stream"
+            " and source_id = any(:ids) and not deleted"
+        ),
+        {"system": system, "stream": stream, "ids": list(ids)},
+    )
+    return int(found.rowcount)
+
+
 def dirty_parents(conn: Connection, system: str, child: str, parent: str, declared: str) -> None:
     """A child stream's landed rows put their parents back to work, and are done themselves (DESIGN 9.6)."""
     conn.execute(

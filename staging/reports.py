@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -17,8 +17,6 @@ from staging import pauses as resting
 from staging.outbox import CHANGES
 
 Row = dict[str, Any]
-Queue = Literal["quarantine", "dead_letter", "review", "hold", "finding", "incident"]
-QUEUES: tuple[Queue, ...] = ("quarantine", "review", "hold", "finding", "dead_letter", "incident")
 _HERE = Path(__file__).parent / "queries"
 
 
@@ -87,49 +85,7 @@ def longest_runs(conn: Connection, syncs: int = 50) -> dict[str, float]:
     return {str(r["integration"]): float(r["seconds"]) for r in found}
 
 
-# ------------------------------------------------------------------------------------------------------------ queues
-
-
-def queue(
-    conn: Connection,
-    name: Queue,
-    *,
-    is_all: bool = False,
-    since: datetime | None = None,
-    limit: int = 50,
-    filters: Mapping[str, str] | None = None,
-) -> tuple[list[Row], int]:
-    """Entries of a queue, the oldest first, and how many there are in all. `filters`: column → exact value."""
-    conditions = [] if is_all else ["q.state = 'open'"]
-    conditions += ["q.opened_at >= :since"] if since else []
-    conditions += [f"q.{column} = :{column}" for column in filters or {}]
-    where = f" where {' and '.join(conditions)}" if conditions else ""
-    values = {**(filters or {}), **({"since": since} if since else {})}
-    total = int(conn.execute(text(f"select count(*) from ops.{name} q{where}"), values).scalar_one())
-    rows = _rows(
-        conn, f"{_queue_select(name)}{where} order by q.opened_at, q.id limit :limit", {**values, "limit": limit}
-    )
-    return rows, total
-
-
-def entry(conn: Connection, name: Queue, entry_id: int) -> Row | None:
-    """One entry of a queue, whatever its state."""
-    found = _rows(conn, f"{_queue_select(name)} where q.id = :id", {"id": entry_id})
-    return found[0] if found else None
-
-
-def _queue_select(name: Queue) -> str:
-    """Every column but the record's own bytes, with the age; a dead letter brings its write."""
-    seconds = "extract(epoch from coalesce(q.closed_at, now()) - q.opened_at)::bigint as age_seconds"
-    if name == "dead_letter":
-        return (
-            f"select q.*, {seconds}, o.integration, o.entity, o.canonical_id, o.op, o.source_id, o.fields, o.because,"
-            " o.attempts from ops.dead_letter q left join ops.outbox o on o.id = q.outbox_id"
-        )
-    if name == "hold":
-        waiting = "(select count(*) from ops.outbox o where o.hold_id = q.id and o.state = 'held') as waiting"
-        return f"select q.*, {seconds}, {waiting} from ops.hold q"
-    return f"select q.*, {seconds} from ops.{name} q"
+# ----------------------------------------------------------------------------------------------------------- payloads
 
 
 def payload(conn: Connection, raw_id: int) -> str | None:

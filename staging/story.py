@@ -1,8 +1,9 @@
-"""How far single records have come: asked when one record is brought into agreement by itself."""
+"""How far single records have come, and what has happened to them: asked when a person looks at one of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -112,4 +113,38 @@ def writes_of(conn: Connection, golds: Sequence[tuple[str, str]]) -> list[dict[s
         ),
         {"entities": [e for e, _ in golds], "ids": [i for _, i in golds]},
     ).mappings()
+    return [dict(r) for r in found]
+
+
+_TIMELINE = (Path(__file__).parent / "queries" / "timeline.sql").read_text(encoding="utf-8")
+MOST = 20
+"""Lines of a story that a queue shows; `concord explain` tells the whole."""
+
+
+def timeline(
+    conn: Connection,
+    entity: str | None,
+    *,
+    canonical_id: str | None = None,
+    record: tuple[str, str, str] | None = None,
+    most: int = MOST,
+) -> list[dict[str, Any]]:
+    """What happened to a source record (system, stream, source id) and to the golden record that it belongs to, the
+    latest last: at, what. Names, states and counts, no value of any record."""
+    system, stream, source_id = record or (None, None, None)
+    if canonical_id is None and record:
+        canonical_id = conn.execute(
+            text(
+                "select canonical_id from ops.crosswalk where entity = :e and system = :s and stream = :t"
+                " and source_id = :i order by ended_at is not null, id desc limit 1"
+            ),
+            {"e": entity, "s": system, "t": stream, "i": source_id},
+        ).scalar_one_or_none()
+    found = conn.execute(
+        text(_TIMELINE),
+        {
+            "entity": entity, "canonical": canonical_id, "system": system, "stream": stream, "source": source_id,
+            "most": most,
+        },
+    ).mappings()  # fmt: skip
     return [dict(r) for r in found]

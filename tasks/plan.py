@@ -106,6 +106,15 @@ def plan_noted(conn: Connection, world: World, way: Way, *, sync_id: int | None)
     return count
 
 
+def plan_these(conn: Connection, world: World, way: Way, ids: pl.DataFrame, *, sync_id: int | None) -> int:
+    """Plans these golden records (`canonical_id`) for one target, noted or not; gives how many writes were enqueued."""
+    dirty.forget(conn, way.entity.name, way.integration.name, way.target.system, way.target.stream, ids)
+    records = golden.read(conn, way.entity, ids)
+    is_known = pl.Series("is_known", [True], dtype=pl.Boolean).new_from_index(0, records.height)
+    plan_id = _begin(conn, world, way, sync_id)
+    return plan_target(conn, world, way, Golden(records, is_known), plan_id=plan_id, sync_id=sync_id)
+
+
 def _rests(world: World, way: Way) -> bool:
     return way.is_paused and not world.is_rehearsing
 

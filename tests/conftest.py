@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.fixtures.database", "tests.fixtures.prefect", "tests.fixtures.mainjob", "tests.fixtures.said"]
+pytest_plugins = [
+    "tests.fixtures.database",
+    "tests.fixtures.prefect",
+    "tests.fixtures.mainjob",
+    "tests.fixtures.desk",
+    "tests.fixtures.said",
+]
 
 TOP = Path(__file__).resolve().parent.parent
 FROM_OUTSIDE = ("CONCORD_DATABASE_URL", "CONCORD_DATABASE_OWNER_URL", "CONCORD_LANDSCAPE", "PREFECT_API_URL", "COLUMNS")

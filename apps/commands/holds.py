@@ -12,7 +12,21 @@ import typer
 
 from apps import listing, session
 from apps.exits import REFUSED, Stop, unknown
-from apps.options import AllStates, By, Json, Limit, Reason, Since, Yes, later, page
+from apps.options import (
+    AllStates,
+    By,
+    Cause,
+    Json,
+    Limit,
+    OfSystem,
+    Owner,
+    Reason,
+    Since,
+    Until,
+    Yes,
+    later,
+    page,
+)
 from apps.screen import clean, count, emit, err, heading, is_interactive, show, table, then, when
 
 if TYPE_CHECKING:
@@ -23,15 +37,6 @@ Entry = Annotated[int, typer.Argument(metavar="ID", min=1)]
 CODE = "CONCORD_APPROVAL_CODE"
 LONGEST_OVERRIDE = timedelta(days=3)
 """A brake that stays lifted is no brake."""
-KINDS = {
-    "brake": "more than the brake allows at once",
-    "ask_when": "the landscape asks about such writes",
-    "mode": "this target asks before every write",
-    "window": "a deliberate delay",
-    "delete": "a deletion that is to be asked about",
-    "currency": "a change of currency",
-    "duplicate": "the target seems to have it already",
-}
 
 
 def register(root: typer.Typer) -> None:
@@ -42,29 +47,27 @@ def register(root: typer.Typer) -> None:
 def list_holds(
     context: typer.Context,
     integration: Annotated[str | None, typer.Option("--integration", help="Only of this integration.")] = None,
+    cause: Cause = None,
+    system: OfSystem = None,
+    owner: Owner = None,
     is_all: AllStates = False,
     since: Since = None,
+    until: Until = None,
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
-    """Sets of writes that wait for a person, with the reason."""
+    """Sets of writes that wait for a person, with the reason, whose answer it is, and by when."""
     with session.of(context).reading() as (world, conn):
-        if integration:
-            session.integrations(world, integration)
-        rows, total = listing.listing(
-            conn,
-            "hold",
-            filters={"integration": integration},
+        asked = listing.asked_for(
+            world, cause=cause, system=system, owner=owner, integration=integration, since=since, until=until,
             is_all=is_all,
-            since=since,
-            limit=limit,
-            as_json=as_json,
-        )
+        )  # fmt: skip
+        rows, total = listing.listed(conn, world, "hold", asked, limit=limit, as_json=as_json)
     for row in rows:
         row["target"] = f"{row['system']}/{row['stream']}"
     columns = (
         ("id", "id"), ("integration", "integration"), ("target", "target"), ("op", "op"), ("#writes", "waiting"),
-        ("why", "reason"), ("for", "owner"),
+        ("cause", "cause"), ("why", "reason"),
     )  # fmt: skip
     listing.show_list("hold", rows, total, columns, as_json=as_json)
 
@@ -72,29 +75,32 @@ def list_holds(
 @app.command("show")
 def show_hold(context: typer.Context, entry_id: Entry, limit: Limit = None, as_json: Json = False) -> None:
     """The writes behind a hold, field by field: what the target holds, what it would be told."""
+    from canonical.waiting import HOLD_KINDS
     from staging import holds
 
-    with session.of(context).reading() as (_, conn):
-        entry = listing.one(conn, "hold", entry_id)
+    with session.of(context).reading() as (world, conn):
+        entry = listing.one(conn, world, "hold", entry_id)
         writes = holds.writes_of(conn, entry_id)
+        decisions = holds.decisions_on(conn, entry_id)
     if as_json:
-        emit({**entry, "writes_waiting": [dict(w) for w in writes]})
+        emit({**entry, "writes_waiting": [dict(w) for w in writes], "decisions": decisions})
         return
-    show(f"{KINDS[entry['kind']]}: {entry['reason']}", style="bold")
+    show(f"{HOLD_KINDS[entry['kind']]}: {entry['reason']}", style="bold")
     show(
         f"{entry['integration']} would {entry['op']} in {entry['system']}/{entry['stream']};"
-        f" {entry['state']}, for {entry['owner']}"
+        f" {entry['state']}, for {entry['owner']}, to be answered by {when(entry['due_at'])}"
     )
+    if entry["requested_by"]:
+        show(f"asked for by {entry['requested_by']}, who cannot approve it")
+    for made in decisions:
+        show(
+            f"{made['verdict']} by {made['by']}, {when(made['at'])}: {count(made['writes'], 'write')}; {made['reason']}"
+        )
     shown_most = page(limit, as_json=False)
     _print_writes(writes[:shown_most])
     if len(writes) > shown_most:
         show(f"… and {count(len(writes) - shown_most, 'more write')} (--limit)")
-    if entry["state"] == "open":
-        show("")
-        then(
-            f"send them: concord holds approve {entry_id} --by ROLE --reason TEXT",
-            f"drop them: concord holds reject {entry_id} --by ROLE --reason TEXT",
-        )
+    listing.show_next(entry)
 
 
 @app.command()
@@ -157,6 +163,7 @@ def _decide(
     context: typer.Context, entry_id: int, by: str, reason: str, *, yes: bool, is_approved: bool
 ) -> tuple[Mapping[str, Any], int]:
     """One decision over the very writes that were shown; gives the hold and how many they were."""
+    from canonical.waiting import HOLD_KINDS
     from staging import holds
     from tasks import decide
 
@@ -164,7 +171,7 @@ def _decide(
     with session.of(context).world() as world:
         session.role(world.landscape, by)
         with world.transaction() as conn:
-            entry = listing.one(conn, "hold", entry_id)
+            entry = listing.one(conn, world, "hold", entry_id)
             writes = holds.writes_of(conn, entry_id)
         listing.require_open("hold", entry)
         if not writes:
@@ -176,7 +183,7 @@ def _decide(
         prove(world, by)
         verb = "Send" if is_approved else "Drop"
         if not yes and is_interactive():
-            show(f"{KINDS[entry['kind']]}: {entry['reason']}")
+            show(f"{HOLD_KINDS[entry['kind']]}: {entry['reason']}")
             _print_writes(writes[:10])
         what = f"{count(len(writes), 'write')} to {entry['system']}/{entry['stream']}"
         session.confirmed(f"{verb} {what}?", yes=yes, otherwise=(f"see them: concord holds show {entry_id}",))

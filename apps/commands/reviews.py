@@ -9,8 +9,8 @@ import typer
 
 from apps import listing, session
 from apps.exits import REFUSED, Stop
-from apps.options import AllStates, By, Json, Limit, Reason, Since, Yes
-from apps.screen import clean, emit, heading, show, table, then
+from apps.options import AllStates, By, Cause, Json, Limit, OfEntity, OfSystem, Owner, Reason, Since, Until, Yes
+from apps.screen import clean, emit, heading, show, table, then, when
 
 if TYPE_CHECKING:
     from canonical.model import Entity
@@ -27,49 +27,54 @@ def register(root: typer.Typer) -> None:
 @app.command("list")
 def list_reviews(
     context: typer.Context,
-    entity: Annotated[str | None, typer.Option("--entity", help="Only this entity.")] = None,
+    entity: OfEntity = None,
+    cause: Cause = None,
+    system: OfSystem = None,
+    owner: Owner = None,
     is_all: AllStates = False,
     since: Since = None,
+    until: Until = None,
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Pairs of records that may be the same thing; the newer record waits until somebody answers."""
     with session.of(context).reading() as (world, conn):
-        filters = {"entity": session.entity(world.landscape, entity).name if entity else None}
-        rows, total = listing.listing(
-            conn, "review", filters=filters, is_all=is_all, since=since, limit=limit, as_json=as_json
+        asked = listing.asked_for(
+            world, cause=cause, system=system, owner=owner, entity=entity, since=since, until=until, is_all=is_all
         )
+        rows, total = listing.listed(conn, world, "review", asked, limit=limit, as_json=as_json)
     for row in rows:
         _say_keys(row)
     columns = (
         ("id", "id"), ("entity", "entity"), ("record", "record"), ("perhaps the same as", "other_record"),
-        ("score", "shown_score"), ("because", "because"), ("for", "owner"),
+        ("score", "shown_score"), ("cause", "cause"), ("because", "because"),
     )  # fmt: skip
     listing.show_list("review", rows, total, columns, as_json=as_json)
 
 
 @app.command("show")
 def show_review(context: typer.Context, entry_id: Entry, as_json: Json = False) -> None:
-    """Both records of a pair, field by field."""
+    """Both records of a pair, field by field, and what has happened to them."""
+    from staging import story
+
     with session.of(context).reading() as (world, conn):
-        entry = listing.one(conn, "review", entry_id)
+        entry = listing.one(conn, world, "review", entry_id)
         _say_keys(entry)
+        record = (entry["system"], entry["stream"], entry["source_id"])
+        entry["story"] = story.timeline(conn, entry["entity"], canonical_id=entry["canonical_id"], record=record)
         fields = _side_by_side(conn, session.entity(world.landscape, entry["entity"]), entry)
     if as_json:
         emit({**entry, "fields": fields})
         return
     show(f"{entry['record']}  and  {entry['other_record']}", style="bold")
-    show(f"{entry['because']} (score {entry['shown_score']}); for {entry['owner']}, {entry['state']}")
+    show(f"{entry['because']} (score {entry['shown_score']}); {entry['state']}, for {entry['owner']}")
+    show(f"to be answered by {when(entry['due_at'])}")
     heading("field by field")
     table(("field", entry["record"], entry["other_record"], ""), [_shown(f) for f in fields])
     if entry["state"] == "answered":
         show(f"\nanswered {entry['verdict']} by {entry['answered_by']}: {entry['answer_reason']}")
-    if entry["state"] == "open":
-        show("")
-        then(
-            f"the same: concord reviews answer {entry_id} --same --by ROLE --reason TEXT",
-            f"two different ones: concord reviews answer {entry_id} --different --by ROLE --reason TEXT",
-        )
+    listing.show_story(entry["story"])
+    listing.show_next(entry)
 
 
 @app.command()
@@ -93,7 +98,7 @@ def answer(
     with session.of(context).world() as world:
         session.role(world.landscape, by)
         with world.transaction() as conn:
-            entry = listing.one(conn, "review", entry_id)
+            entry = listing.one(conn, world, "review", entry_id)
         listing.require_open("review", entry)
         _say_keys(entry)
         word = "the same thing" if same else "two different things"

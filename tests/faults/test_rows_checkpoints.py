@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +18,11 @@ from apps import exits
 from staging import holds
 from staging.crash import VARIABLE
 from tasks import decide
-from tests.fixtures.database import TestDatabase
-from tests.fixtures.desk import BOSS, ENVIRONMENT, LOOSE, Desk, DeskBench
+from tests.fixtures.desk import BOSS, ENVIRONMENT, GUESTS, LOOSE, Desk, DeskBench
 from tests.fixtures.said import Concord, speaker
 
 TOP = Path(__file__).resolve().parents[2]
-GUESTS = 40
 Change = Callable[[Desk], None]
-
-
-@pytest.fixture
-def desk(database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeskBench]:
-    """Forty bookings that both targets know, and a second cycle that wrote nothing."""
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    with Desk() as source:
-        bench = DeskBench(source, tmp_path / "landscape", database)
-        monkeypatch.setenv("CONCORD_LANDSCAPE", str(bench.folder))
-        for number in range(GUESTS):
-            source.put(
-                f"r{number:02}", name=f"Guest {number} Ltd", note=f"n{number}", phone=f"020 7946 0{number:03}",
-                email=f"guest{number}@example.com", price=100,
-            )  # fmt: skip
-        done = bench.sync()
-        assert (done.target_writes, done.trouble) == (2 * GUESTS, [])
-        assert bench.is_quiet()
-        yield bench
-        bench.world.close()
 
 
 @pytest.fixture
