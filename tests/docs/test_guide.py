@@ -17,7 +17,7 @@ import pytest
 from tests.docs.walk import Walker, blocks, missing, steps
 
 TOP = Path(__file__).resolve().parent.parent.parent
-WALKED = ("first-two-systems", "going-live")
+WALKED = ("first-two-systems", "going-live", "mapping-sheets")
 PORTS = {"crm": "9401", "accounting": "9402", "slack": "9403", "asana": "9404"}
 OURS = ("CONCORD_", "PREFECT_", "SANDBOX_", "CRM_TOKEN", "ACCOUNTING_TOKEN")
 
@@ -49,6 +49,7 @@ def walker() -> Iterator[Walker]:
     # Not pytest's tmp_path: as root that is private, and the database's account must get there.
     folder = Path(tempfile.mkdtemp(prefix="concord-guide-"))
     folder.chmod(0o755)
+    (folder / "deployments").symlink_to(TOP / "deployments")  # what stands in a checkout
     shims = folder / "bin"
     shims.mkdir()
     for name, started in (("concord", "-m apps.cli"), ("python", "")):
