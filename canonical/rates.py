@@ -18,6 +18,8 @@ SLOTS = 40
 DELIVERY_SHARE = 0.1
 LONG_SECONDS = 3_600.0
 """Windows from this length on keep a share for deliveries; of shorter ones each waits its turn."""
+WARN_SHARE = 0.75
+"""Of a long window that is used up so far somebody hears before reading has to rest."""
 MOST_HOLD_SECONDS = 1.0
 ASKED = "the system asked everybody to wait"
 """The reason of a pause that a system asked for."""
@@ -76,6 +78,42 @@ def permits(
             kept = f" ({DELIVERY_SHARE:.0%} are kept for deliveries)" if is_kept else ""
             wait, because = until, f"the declared rate of {most} requests in {seconds:g} s is used up{kept}"
     return Permits(granted, wait, hold, because) if granted == 0 else Permits(granted, 0.0, hold, "within the rate")
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How much of a long window, such as a day's quota, is used."""
+
+    most: int
+    seconds: float
+    used: int
+
+    @property
+    def is_low(self) -> bool:
+        """Whether somebody should know: there is still enough for deliveries, and for some reading."""
+        return self.used >= self.most * WARN_SHARE
+
+    @property
+    def said(self) -> str:
+        left = max(0, self.most - self.used)
+        return (
+            f"{self.used} of the {self.most} requests that are declared for {self.seconds / 3600:g} h are used; reading"
+            f" rests when {math.ceil(self.most * DELIVERY_SHARE)} are left, which are kept for deliveries ({left} are)"
+        )
+
+
+def quotas(at: float, windows: Sequence[Window], used: Mapping[tuple[float, int], int]) -> list[Quota]:
+    """The long windows, and what of each is used at the moment `at`."""
+    found = []
+    for most, seconds in windows:
+        if seconds >= LONG_SECONDS:
+            oldest = oldest_slot(at, seconds)
+            found.append(
+                Quota(
+                    most, seconds, sum(n for (window, slot), n in used.items() if window == seconds and slot >= oldest)
+                )
+            )
+    return found
 
 
 def _freed_at(counted: Sequence[tuple[int, int]], needed: int, seconds: float) -> float:

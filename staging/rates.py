@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, Engine, text
 
-from canonical.rates import Permits, Window, oldest_slot, permits, slot_of
+from canonical.rates import Permits, Quota, Window, oldest_slot, permits, quotas, slot_of
 from staging.locks import gate
 
 _COUNT = """
@@ -31,6 +31,12 @@ class Rates:
             conn.execute(text("set local synchronous_commit = off"))
             return _decided(conn, name, windows, wanted, is_delivery)
 
+    def quotas(self, name: str, windows: Sequence[Window]) -> list[Quota]:
+        """How much of the long windows is used."""
+        with self._engine.connect() as conn, conn.begin():
+            at = float(conn.execute(text("select extract(epoch from clock_timestamp())::float8")).scalar_one())
+            return quotas(at, windows, _used(conn, name))
+
     def pause(self, name: str, seconds: float) -> None:
         """The system asked for a pause: nobody gets a permit before it is over."""
         with self._engine.connect() as conn, conn.begin():
@@ -52,8 +58,7 @@ def _decided(conn: Connection, name: str, windows: Sequence[Window], wanted: int
         ),
         {"name": name},
     ).one()
-    rows = conn.execute(text("select window_seconds, slot, used from ops.rate where name = :name"), {"name": name})
-    used = {(seconds, slot): n for seconds, slot, n in rows}
+    used = _used(conn, name)
     found = permits(at, windows, used, wanted, is_delivery=is_delivery, paused_until=paused_until)
     if found.granted and windows:
         seconds = [float(seconds) for _, seconds in windows]
@@ -61,6 +66,12 @@ def _decided(conn: Connection, name: str, windows: Sequence[Window], wanted: int
         conn.execute(text(_COUNT), {"name": name, "granted": found.granted, "seconds": seconds, "slots": slots})
         _forget(conn, name, at, used)
     return found
+
+
+def _used(conn: Connection, name: str) -> dict[tuple[float, int], int]:
+    """(window's seconds, slot) → requests counted there."""
+    rows = conn.execute(text("select window_seconds, slot, used from ops.rate where name = :name"), {"name": name})
+    return {(seconds, slot): n for seconds, slot, n in rows}
 
 
 def _forget(conn: Connection, name: str, at: float, used: dict[tuple[float, int], int]) -> None:

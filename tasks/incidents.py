@@ -244,6 +244,7 @@ _TITLES = {
     "Unreachable": "cannot be reached",
     "Transient": "does not answer",
     "RateLimited": "overloaded",
+    "QuotaLow": "a quota is nearly used up",
     "NotSent": "not asked",
     "LeftAlone": "left alone",
     "LeaseOver": "a paused worker",

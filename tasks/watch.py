@@ -22,7 +22,7 @@ from staging import alerts, locks, rhythm
 from staging import incidents as opened
 from staging.incidents import Cause
 from staging.rhythm import LastRuns, OverdueHold, RunningSync
-from tasks import incidents, messengers, stalled
+from tasks import incidents, quota, messengers, stalled
 from tasks import landscape as reading
 from tasks.alerts import WATCH_SECONDS
 from tasks.world import World
@@ -150,6 +150,9 @@ def watch(world: World, *, was_away: bool = False) -> Watched:
     if not holds:
         found.well.append("holds")
     _messengers(world, found, silent)
+    low, enough = quota.low(world)
+    found.causes += low
+    found.well += enough
     incidents.report(world, found.causes, found.well)
     incidents.tell(world, patience_seconds=WATCH_SECONDS)
     found.heartbeat = _beat(world, found)
