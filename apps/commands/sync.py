@@ -209,7 +209,6 @@ def _print_waiting(found: Mapping[str, Any]) -> None:
 
 def deliver(context: typer.Context, name: Which = "all", as_json: Json = False) -> None:
     """Send what is ready to be sent, and nothing else: after an approval, or when a target is up again."""
-    from dataclasses import asdict
 
     from tasks import incidents, stopping
     from tasks.deliver import deliver as send
@@ -225,7 +224,8 @@ def deliver(context: typer.Context, name: Which = "all", as_json: Json = False) 
         troubles = [Trouble(system, "", "deliver", "DeliveryStopped", cause) for system, cause in done.troubled.items()]
         incidents.conclude_delivery(world, name, troubles, written={place.partition("/")[0] for place in done.done})
     if as_json:
-        emit({**asdict(done), "writes": done.writes, "seconds": round(clock.seconds, 1)})
+        told = {name: getattr(done, name) for name in ("done", "rejected", "unknown", "retried", "found", "troubled")}
+        emit({**told, "writes": done.writes, "seconds": round(clock.seconds, 1)})
     else:
         _print_delivered(done)
     if was_stopped:
