@@ -34,6 +34,7 @@ from apps.commands import (
     plan,
     prove,
     quarantine,
+    queues,
     reviews,
     serve,
     status,
@@ -100,7 +101,7 @@ GROUPS = (
     check, model, mapping, systems,
     plan, apply, golive, sync, pause, undo, watch, serve, deploy,
     status, explain, ledger, audit,
-    reviews, holds, quarantine, letters, findings,
+    queues, holds, reviews, quarantine, letters, findings,
     prove, crash_points,
     db, forget,
 )  # fmt: skip

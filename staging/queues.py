@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql
 
-from staging import tables
+from staging import audit, tables
 from staging.frames import literal, read_frame, temporary
 
 # ------------------------------------------------------------------------------------------------------ quarantine
@@ -306,4 +306,6 @@ def accept_finding(conn: Connection, finding_id: int, *, by: str, reason: str) -
         ),
         {"id": finding_id, "by": by, "reason": reason},
     )
+    if found.rowcount:
+        audit.append(conn, by, "finding.accepted", f"finding:{finding_id}", reason=reason)
     return found.rowcount == 1

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import polars as pl
 from sqlalchemy import Connection, text
 
-from canonical.model import Entity
-from staging import staged
+from canonical.model import Entity, Model
+from staging import audit, queues, staged
 
 KEY_SEPARATOR = "\x1f"
 """Between system, stream and source id in the key of a record that a review names."""
@@ -23,7 +23,20 @@ def discard_quarantine(conn: Connection, entry_id: int, *, by: str, reason: str)
         ),
         {"id": entry_id, "by": by, "reason": reason},
     )
+    if found.rowcount:
+        audit.append(conn, by, "quarantine.decided", f"quarantine:{entry_id}", {"decided": "discard"}, reason=reason)
     return bool(found.rowcount)
+
+
+def answer(conn: Connection, model: Model, review_id: int, verdict: str, *, by: str, reason: str) -> bool:
+    """Stores a person's answer to a doubtful pair and puts both records back to work; False when it is not open."""
+    row = queues.answer_review(conn, review_id, verdict, by=by, reason=reason)
+    if row is None:
+        return False
+    keys = [(row["system"], row["stream"], row["source_id"]), key_parts(row["other"])]
+    match_again(conn, model[row["entity"]], keys)
+    audit.append(conn, by, "review.answered", f"review:{review_id}", {"verdict": verdict}, reason=reason)
+    return True
 
 
 def match_again(conn: Connection, entity: Entity, keys: Sequence[tuple[str, str, str]]) -> int:

@@ -90,7 +90,7 @@ def answer(
     as_json: Json = False,
 ) -> None:
     """Say whether two records are the same. The next sync links them, or keeps them apart for good."""
-    from staging import queues, verdicts
+    from staging import verdicts
 
     if same is None:
         raise typer.BadParameter("say --same or --different")
@@ -103,13 +103,10 @@ def answer(
         _say_keys(entry)
         word = "the same thing" if same else "two different things"
         session.confirmed(f"{entry['record']} and {entry['other_record']} are {word}?", yes=yes)
-        entity = session.entity(world.landscape, entry["entity"])
+        verdict = "link" if same else "separate"
         with world.transaction() as conn:
-            verdict = "link" if same else "separate"
-            if queues.answer_review(conn, entry_id, verdict, by=by, reason=reason) is None:
+            if not verdicts.answer(conn, world.landscape.model, entry_id, verdict, by=by, reason=reason):
                 raise Stop(REFUSED, f"review {entry_id} was closed by somebody else meanwhile")
-            keys = [(entry["system"], entry["stream"], entry["source_id"]), verdicts.key_parts(entry["other"])]
-            verdicts.match_again(conn, entity, keys)
     if as_json:
         emit({"id": entry_id, "verdict": verdict, "by": by, "reason": reason})
         return
