@@ -106,8 +106,10 @@ class EmbeddedServer:
             self._ensure_roles()
             return self._status()
 
-    def stop(self, wait_seconds: float = STOP_SECONDS) -> bool:
-        """Stop the server (connections are ended, transactions rolled back). False: it was not running."""
+    def stop(self, wait_seconds: float = STOP_SECONDS, *, mode: Literal["fast", "immediate"] = "fast") -> bool:
+        """Stop the server (connections are ended, transactions rolled back). False: it was not running.
+
+        immediate: as if the machine had lost its power; the next start recovers from the log."""
         with self._locked():
             status = self._status()
             if status.pid is None:
@@ -118,7 +120,7 @@ class EmbeddedServer:
                 "-D",
                 status.data,
                 "-m",
-                "fast",
+                mode,
                 "-w",
                 "-t",
                 str(int(wait_seconds)),

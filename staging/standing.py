@@ -33,7 +33,7 @@ def standing(conn: Connection, model: Model, chosen: Collection[tuple[str, str]]
         " group by 1, 2, 3, 4",
     )
     found["quarantine"] = _asked(
-        conn, "select system, stream, source_id, entity, rule, field from ops.quarantine where state = 'open'"
+        conn, "select system, stream, entity, rule, field from ops.quarantine where state = 'open'"
     )
     return found
 
