@@ -32,6 +32,8 @@ class Silence:
     seen: Seen
     sends: int
     """How often it was sent."""
+    is_sent: bool = True
+    """False: its worker was gone before anything could leave."""
     key_life_seconds: float | None = None
     """How long the target remembers an idempotency key; None: it tells a create again without one, for good."""
     key_age_seconds: float = 0.0
@@ -53,6 +55,8 @@ class Resolution:
 
 def resolve(silence: Silence) -> Resolution:
     """Decides; never sends a second create on a guess."""
+    if not silence.is_sent:
+        return Resolution("again", "it was claimed and never sent")
     if silence.seen == "there":
         return Resolution("done", "found there")
     if silence.op != "create":

@@ -120,7 +120,8 @@ def settle(conn: Connection, rows: pl.DataFrame, *, worker: str) -> set[int]:
     found = conn.execute(
         text(
             "update ops.outbox o set state = a.state, source_id = coalesce(a.source_id, o.source_id),"
-            " reason = a.reason, lease_until = case when a.state = 'unknown' then o.lease_until end,"
+            " reason = a.reason, request = case when a.state <> 'ready' then o.request end,"
+            " lease_until = case when a.state = 'unknown' then o.lease_until end,"
             " attempts = o.attempts - case when a.is_counted then 0 else 1 end,"
             " due_at = case when a.state = 'ready' then now() + make_interval(secs => a.wait_seconds)"
             " else o.due_at end,"

@@ -160,7 +160,8 @@ def look_up(world: World, target: Target, rows: list[Row], lease: Lease, worker:
     for request, group in _by_request(rows):
         due: list[Row] = []
         for row in group:
-            if (seen := _look(world, target, row, done)) is None:
+            seen = _look(world, target, row, done) if request else _Seen(row, "cannot_tell")
+            if seen is None:
                 continue
             if len(seen.twins) > 1 or (seen.twins and not _may_settle(world, row, seen.twins[0])):
                 _link_twin(world, row, seen.twins, done)
@@ -240,6 +241,7 @@ def _silence(target: Target, seen: _Seen, together: int) -> resend.Silence:
         write_class=facts.write_class,
         seen=seen.seen,
         sends=int(row["attempts"]),
+        is_sent=row["request"] is not None,
         key_life_seconds=facts.key_life_seconds,
         key_age_seconds=float(row["key_age_seconds"]),
         is_same_request=sent_together(row["request"]) == together,

@@ -18,6 +18,7 @@ from staging import holds
 from staging.crash import VARIABLE
 from tasks.deliver import deliver
 from tasks.world import World
+from tests.fixtures.cutwire import CutWire
 from tests.fixtures.database import TestDatabase
 from tests.fixtures.till import LEASE, Counter, Till
 
@@ -134,7 +135,7 @@ def test_row_08_a_worker_that_slept_past_its_lease_writes_nothing(
         sleeper.kill()
     assert code == 0, said
     assert (shop.states(), len(till.writes()), shop.rows("select * from ops.crosswalk order by id")) == before
-    if write_class == "C" and point != "deliver.sent":
+    if write_class == "C" and point != "deliver.claimed":
         assert shop.states() == {"held": 1}, "whether it was sent cannot be known: a person is asked"
         return
     assert till.names() == ["Ann"]
@@ -407,4 +408,135 @@ def test_row_38_each_item_of_a_batch_has_its_own_outcome(till: Till, counter: Op
     [unasked] = shop.rows("select source_id from ops.finding where kind = 'unasked_answer' and state = 'open'")
     assert unasked["source_id"] == "T77"
     assert shop.states() == {"delivered": 3, "rejected": 1}
+    assert shop.is_at_rest()
+
+
+# --------------------------------------------------------------------------------------- 12: a commit without an answer
+
+
+@pytest.fixture
+def wire(database: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator[CutWire]:
+    """Our database, reached over a wire that can be cut; whoever opens a connection from now on goes over it."""
+    url = database.app_url
+    with CutWire(str(url.host), int(url.port or 5432)) as wire:
+        over = url.set(host="127.0.0.1", port=wire.port).render_as_string(hide_password=False)
+        monkeypatch.setenv("CONCORD_DATABASE_URL", f"{over}?sslmode=disable&gssencmode=disable")
+        yield wire
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("what", ["land pages", "release", "settle answers"])
+def test_row_12_the_connection_is_lost_during_a_commit(
+    wire: CutWire, till: Till, counter: Open, moment: Any, what: str
+) -> None:
+    """A token decides whether the work is done: nothing is repeated that stands, nothing is lost that does not."""
+    shop = counter(write_class="B")
+    till.sell_to("ann", "bob")
+    wire.cut, wire.count, wire.every = moment, 1, what.encode()
+    done = shop.sync()
+    assert wire.cuts == 1
+    assert done.trouble == []
+    assert till.names() == ["Ann", "Bob"]
+    assert len(till.creates()) == 2
+    assert shop.rows("select sum(received)::int as n from landing.extract_run")[0]["n"] >= 2
+    assert len(shop.rows("select 1 from landing.raw_record where system = 'shop'")) == 2
+    assert len(shop.rows("select 1 from ops.attempt")) == 2
+    assert shop.states() == {"delivered": 2}
+    assert shop.is_at_rest()
+
+
+# ------------------------------------------------------------------------------- 39: a target that keeps something else
+
+
+def _shortened(record: dict[str, Any]) -> dict[str, Any]:
+    """Trimmed, lower-cased, and without the field that it does not know."""
+    return {"name": str(record["name"])[:12].strip().lower(), "email": record.get("email")}
+
+
+@pytest.mark.parametrize("is_read", [True, False], ids=["read back with its stream", "only written to"])
+def test_row_39_a_target_that_trims_and_ignores_in_silence(till: Till, counter: Open, is_read: bool) -> None:
+    """What it made of our write is what it is compared with: it is written once, not again and again."""
+    till.keeps = _shortened
+    shop = counter(write_class="B", is_read=is_read)
+    till.sell_to("maximiliana featherstonehaugh", note="likes blue", email="max@example.com")
+    shop.sync()
+    for _ in range(3):
+        assert shop.sync("full").target_writes == 0
+    assert len(till.writes()) == 1
+    [shadow] = shop.rows("select asked ->> 'name' as asked, read ->> 'name' as read from ops.shadow")
+    assert shadow == {"asked": "Maximiliana Featherstonehaugh", "read": "maximiliana"}
+    till.sell_to("maximiliana featherstonehaugh", note="likes red", email="max@example.com")
+    shop.sync()
+    assert len(till.writes()) == 2, "what changed at its source is told"
+    assert shop.is_at_rest()
+
+
+def test_row_39_a_job_of_the_target_that_undoes_our_write_again_and_again(till: Till, counter: Open) -> None:
+    """It is put back a few times, then left alone and told as a finding: no war without an end."""
+    shop = counter(write_class="B", is_read=True)
+    till.sell_to("ann", note="likes blue")
+    shop.sync()
+    for _ in range(8):
+        for record in till.records.values():
+            record["note"] = "see file"
+        shop.sync("full")
+    written = [a for a in till.writes() if a.method == "PATCH"]
+    assert 1 <= len(written) <= 4
+    kinds = {r["kind"] for r in shop.rows("select kind from ops.finding where state = 'open'")}
+    assert "edit_war" in kinds
+    assert shop.is_at_rest()
+
+
+# ---------------------------------------------------------------------------------------------------- 54: parents first
+
+
+def test_row_54_children_wait_for_their_parent_where_everybody_sees_it(till: Till, counter: Open) -> None:
+    """A write that refers to a record which is not there yet waits, is counted and explained, and goes by itself."""
+    refused = {"is_on": True}
+
+    def keeps(record: dict[str, Any]) -> dict[str, Any]:
+        if refused["is_on"] and record["name"] == "Boss":
+            raise ValueError("no room for bosses")
+        return record
+
+    till.keeps = keeps
+    shop = counter(write_class="B")
+    till.sell_to("boss", note="of all")
+    till.sell_to("ann", "bob", boss="boss")
+    done = shop.sync()
+    assert (done.rejected, done.waiting) == (1, 2)
+    assert till.names() == []
+    waits = shop.rows("select refs -> 0 ->> 'entity' as parent from ops.outbox where state = 'waiting'")
+    assert [w["parent"] for w in waits] == ["customer", "customer"]
+    shop.run("update ops.outbox set released_at = now() - interval '25 hours' where state = 'waiting'")
+    shop.sync()
+    found = shop.rows("select because from ops.finding where kind = 'unresolved_reference' and state = 'open'")
+    assert len(found) == 2
+    refused["is_on"] = False
+    till.sell_to("boss", note="of all of them")
+    shop.sync()
+    shop.sync()
+    assert till.names() == ["Ann", "Bob", "Boss"]
+    [boss] = [r["id"] for r in till.records.values() if r["name"] == "Boss"]
+    assert {r["boss"] for r in till.records.values() if r["name"] != "Boss"} == {boss}
+    assert shop.rows("select 1 from ops.finding where kind = 'unresolved_reference' and state = 'open'") == []
+    assert shop.is_at_rest()
+
+
+def test_row_54_records_that_refer_to_each_other_are_reported(till: Till, counter: Open) -> None:
+    """Two that are each other's parent, and one that is its own, are set aside with the reason; the others arrive."""
+    shop = counter(write_class="B")
+    till.sell_to("ann", boss="bob")
+    till.sell_to("bob", boss="ann")
+    till.sell_to("cyd", boss="cyd")
+    till.sell_to("dan")
+    shop.sync()
+    assert till.names() == ["Dan"]
+    found = shop.rows("select source_id, rule from ops.quarantine where state = 'open' order by 1")
+    assert [(r["source_id"], r["rule"]) for r in found] == [("ann", "circle"), ("bob", "circle"), ("cyd", "circle")]
+    till.sell_to("bob")
+    till.customers["bob"].pop("boss", None)
+    shop.sync()
+    shop.sync()
+    assert till.names() == ["Ann", "Bob", "Dan"]
     assert shop.is_at_rest()
