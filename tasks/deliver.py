@@ -114,6 +114,8 @@ def _recover(world: World, worker: str, systems: Sequence[str], done: Delivered)
             and (row["lease_is_over"] or not locks.is_held(conn, f"worker:{row['claimed_by']}"))
         ]
         taken = delivery.take_over(conn, left, worker=worker, lease_seconds=LEASE_SECONDS)
+    if taken:
+        crash_point("deliver.taken_over")
     lanes: dict[tuple[str, str, str], list[Row]] = {}
     for row in left:
         if int(row["id"]) in taken:

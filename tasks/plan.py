@@ -15,6 +15,7 @@ from canonical.mapping.native import flat_json
 from canonical.mapping.payloads import build_payloads
 from canonical.model import Entity
 from staging import dirty, golden, locks, outbox, queues, shadow
+from staging.crash import crash_point
 from staging.engine import Connection
 from tasks.gather import Way, authorities, gather, ways
 from tasks.world import World
@@ -143,6 +144,7 @@ def plan_leftovers(world: World, integrations: Iterable[str], *, sync_id: int | 
         with world.transaction() as conn:
             locks.gate(conn, f"resolve:{way.entity.name}")
             count = plan_noted(conn, world, way, sync_id=sync_id)
+        crash_point("plan.leftovers")
         where = f"{way.target.system}/{way.target.stream}"
         planned[where] = planned.get(where, 0) + count
     return planned
