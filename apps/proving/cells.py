@@ -26,7 +26,9 @@ from staging.standing import end_leases
 
 PATIENCE_SECONDS = 300
 JOBS: dict[str, tuple[str, ...]] = {"apply": ("plans",)}
-"""First part of a crash point's name → the job that comes to it; every other is come to by a sync."""
+"""First part of a crash point's name → the job that comes to it; every other is come to by syncs."""
+BEFORE = {"deliver.taken_over": "deliver.sent:1"}
+"""Point → where a run must have been killed before, or the next one would not come to it."""
 WORKERS = 4
 
 
@@ -91,10 +93,12 @@ def kill(base: Base, point: str, hit: int, *, times: int = 1) -> Cell:
     began = time.monotonic()
     is_token = point.startswith("token.")
     with base.ground.copy_of(base.taken, asks_oauth=is_token) as copy:
-        job = JOBS.get(point.partition(".")[0], ("once",))
+        job = JOBS.get(point.partition(".")[0], ("some",))
         if is_token:
             let_in(copy)
             job = ("tokens", copy.sandbox.accounting_url)
+        if point in BEFORE:
+            run(copy, *job, crash_point=BEFORE[point])
         for _ in range(times):
             done = run(copy, *job, crash_point=f"{point}:{hit}")
             if done.code != -signal.SIGKILL:
@@ -120,7 +124,7 @@ def zombie(base: Base, point: str, hit: int) -> Cell:
     cell = Cell(f"{point}:{hit} asleep", "zombie")
     began = time.monotonic()
     with base.ground.copy_of(base.taken) as copy:
-        sleeper = start(copy, "once", crash_point=f"{point}:{hit}:stop")
+        sleeper = start(copy, "some", crash_point=f"{point}:{hit}:stop")
         try:
             if _fell_asleep(sleeper):
                 with transaction(engine("app")) as conn:
