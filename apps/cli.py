@@ -24,6 +24,7 @@ from apps.commands import (
     explain,
     findings,
     forget,
+    golden,
     golive,
     holds,
     ledger,
@@ -101,7 +102,7 @@ GROUPS = (
     check, model, mapping, systems,
     plan, apply, golive, sync, pause, undo, watch, serve, deploy,
     status, explain, ledger, audit,
-    queues, holds, reviews, quarantine, letters, findings,
+    queues, holds, reviews, quarantine, letters, findings, golden,
     prove, crash_points,
     db, forget,
 )  # fmt: skip

@@ -141,6 +141,18 @@ def primaries(conn: Connection, entity: str, canonical_ids: pl.DataFrame) -> pl.
     )
 
 
+def primary_among(conn: Connection, entity: str, links: pl.DataFrame) -> pl.DataFrame:
+    """Those of some records (system, stream, source_id) that are the primary link of their golden record now."""
+    columns = dict.fromkeys(("system", "stream", "source_id"), "text")
+    table = temporary(conn, "maybe_primary", columns, links.select(list(columns)))
+    return read_frame(
+        conn,
+        f"select c.system, c.stream, c.source_id from {table} t join ops.crosswalk c using (system, stream, source_id)"
+        f" where c.entity = {literal(entity)} and c.is_primary and c.ended_at is null",
+        dict.fromkeys(columns, pl.String),
+    )
+
+
 def links_in(conn: Connection, entity: str, system: str, stream: str, canonical_ids: pl.DataFrame) -> pl.DataFrame:
     """The primary links (id, source_id) of golden records in one system's stream."""
     table = temporary(conn, "link_ids", {"canonical_id": "text"}, canonical_ids.select("canonical_id").unique())

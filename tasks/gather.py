@@ -12,9 +12,13 @@ from canonical.landscape import Integration, Target
 from canonical.mapping.native import from_flat_json, same_lists, same_numbers
 from canonical.mapping.program import OutboundProgram
 from canonical.model import Entity
-from staging import crosswalk, delivery, golives, pauses, queues, shadow, staged
+from staging import crosswalk, delivery, doubts, flips, golives, pauses, queues, shadow, staged
 from staging.engine import Connection
 from tasks.world import World
+
+
+FEW = 5_000
+"""Wars are looked for among so many records at once; where more change together it is the brake's business."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ def gather(
         refs=program.refs,
         ref_links=_ref_links(conn, target.system, desired, program.refs, ref_entities),
         drifted=drifted.filter(pl.col("action") == "restore").select("id", "path"),
+        frozen=_frozen(conn, world, way, ids, native, desired, natives),
         holds=asks,
         money=world.money_paths(entity, program),
         currencies=world.currency_paths(entity, program),
@@ -185,6 +190,56 @@ def _agrees(entity: Entity, columns: tuple[str, ...], mapped: frozenset[str]) ->
     if not mapped.issuperset(columns):
         return pl.when(unsaid).then(pl.lit(True))
     return unsaid | pl.all_horizontal(pl.col(c).eq_missing(pl.col(f"{c}:theirs")) for c in columns)
+
+
+def _frozen(
+    conn: Connection,
+    world: World,
+    way: Way,
+    ids: pl.DataFrame,
+    native: pl.DataFrame,
+    desired: pl.DataFrame,
+    natives: pl.DataFrame,
+) -> pl.DataFrame:
+    """Fields (id, path) that are left alone because they flip too often (P16). A new one is a finding for a person;
+    one that agrees again is free again."""
+    place = (way.entity.name, way.target.system, way.target.stream)
+    standing = flips.frozen(conn, *place)
+    few = ids if ids.height <= FEW else ids.clear()
+    flipping = flips.often_written(conn, *place, few)
+    if standing.is_empty() and flipping.is_empty():
+        return standing
+    both = _longer(native, "theirs").join(_longer(desired, "ours"), on=["id", "path"])
+    differing = both.filter(pl.col("ours").ne_missing(pl.col("theirs")))
+    agreed = standing.join(both, on=["id", "path"], how="semi").join(differing, on=["id", "path"], how="anti")
+    flips.thaw(conn, *place, agreed.rows())
+    war = flipping.join(differing, on=["id", "path"]).join(standing, on=["id", "path"], how="anti")
+    told = war.join(natives.select("id", "source_id"), on="id", how="left")
+    doubts.report(
+        conn,
+        world.owner_of(way.entity),
+        [
+            {
+                "kind": "edit_war",
+                "entity": way.entity.name,
+                "canonical_id": row["id"],
+                "system": way.target.system,
+                "stream": way.target.stream,
+                "source_id": row["source_id"],
+                "field": row["path"],
+                "ours": row["ours"],
+                "theirs": row["theirs"],
+                "because": f"told more than {flips.FLIPS} times within an hour, and changed there every time",
+            }
+            for row in told.iter_rows(named=True)
+        ],
+    )
+    return pl.concat([standing.join(agreed, on=["id", "path"], how="anti"), war.select("id", "path")])
+
+
+def _longer(frame: pl.DataFrame, value: str) -> pl.DataFrame:
+    """One row a record and path: id, path and the value under the name `value`."""
+    return frame.unpivot(index="id", variable_name="path", value_name=value)
 
 
 def _ref_links(

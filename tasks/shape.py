@@ -101,7 +101,7 @@ class Looks:
             return
         new = shapes.note_names(conn, self.system, name, seen.difference(self.names))
         self.names |= seen
-        if not self.is_settled or not new:
+        if not self.is_settled or not new or max(k.records for k in self.known.values()) < fingerprint.ENOUGH:
             return
         system = self.world.landscape.systems[self.system]
         unmapped = mapping_report(self.world.landscape.sheet, system, self.stream, new).unmapped
