@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from canonical.declarations.oauth import OAuth2
 from canonical.problems import Refused
+from canonical.shown import shown
 from staging import alerts
 from staging import incidents as store
 from staging.errors import DatabaseTrouble
@@ -305,12 +307,17 @@ def report(world: World, causes: Iterable[Cause], recovered: Sequence[str] = ())
     """Opens or counts the incidents of these causes, closes those of `recovered` keys; gives how many are seen now."""
     seen = 0
     with world.transaction() as conn:
-        for cause in causes:
+        for cause in map(_clean, causes):
             seen += 1
             _tell(conn, world, cause, store.open_or_escalate(conn, cause))
         for closed in store.recover(conn, recovered):
             _tell_end(conn, world, closed)
     return seen
+
+
+def _clean(cause: Cause) -> Cause:
+    """A cause whose words are one line each and can be stored: an error's text may hold anything."""
+    return replace(cause, **{name: shown(getattr(cause, name)) for name in ("cause", "unaffected", "next_step")})
 
 
 def tell_untold(world: World) -> None:

@@ -22,7 +22,7 @@ from staging import alerts, locks, rhythm
 from staging import incidents as opened
 from staging.incidents import Cause
 from staging.rhythm import LastRuns, OverdueHold, RunningSync
-from tasks import incidents, quota, messengers, stalled
+from tasks import incidents, messengers, quota, stalled
 from tasks import landscape as reading
 from tasks.alerts import WATCH_SECONDS
 from tasks.world import World
