@@ -32,6 +32,7 @@ CALLS = {
     "quarantine list": "quarantine list",
     "dead-letters list": "dead-letters list --all",
     "findings list": "findings list",
+    "queues list": "queues list",
     "db status": "db status",
 }
 """Command → the call that is made; commands that write, wait or need an entry are left out."""
