@@ -16,6 +16,7 @@ from apps import exits
 from apps.commands import (
     apply,
     audit,
+    backup,
     check,
     crash_points,
     db,
@@ -24,7 +25,6 @@ from apps.commands import (
     explain,
     findings,
     forget,
-    golden,
     golive,
     holds,
     ledger,
@@ -35,7 +35,6 @@ from apps.commands import (
     plan,
     prove,
     quarantine,
-    queues,
     reviews,
     serve,
     status,
@@ -102,9 +101,9 @@ GROUPS = (
     check, model, mapping, systems,
     plan, apply, golive, sync, pause, undo, watch, serve, deploy,
     status, explain, ledger, audit,
-    queues, holds, reviews, quarantine, letters, findings, golden,
+    reviews, holds, quarantine, letters, findings,
     prove, crash_points,
-    db, forget,
+    db, backup, forget,
 )  # fmt: skip
 """In the order of `concord --help`."""
 for group in GROUPS:

@@ -73,9 +73,13 @@ def ensure_current(over: Engine | None = None) -> None:
     )
 
 
+def is_known(version: str) -> bool:
+    """Whether this code knows how to bring a schema of this version to its own."""
+    return version in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
 def _refuse_unknown(found: str | None) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if found is not None and found not in known:
+    if found is not None and not is_known(found):
         raise SchemaNewer(
             f"the database's schema is at version {found}, which this Concord ({head()}) does not know: "
             "a newer Concord has upgraded it; use that one"

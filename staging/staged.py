@@ -117,16 +117,17 @@ _STAGED_SQL = (
 )
 
 
-def dirty(conn: Connection, entity: Entity, ranks: Sequence[str], limit: int) -> pl.DataFrame:
+def dirty(conn: Connection, entity: Entity, ranks: Sequence[str], limit: int, only: str = "true") -> pl.DataFrame:
     """Up to `limit` staged records that wait for resolve, systems in the order of `ranks` (system of record first).
 
-    Besides the dirty ones: those with references that did not resolve, as long as there are dirty ones."""
+    Besides the dirty ones: those with references that did not resolve, as long as there are dirty ones. `only`: SQL of
+    what is to be resolved now of the records `s`."""
     known = f"array[{', '.join(map(literal, ranks))}]::text[]"
     # an arm for each system: each is read in the order of the index of what is dirty, and no further than the limit
     arms = [f"s.system = {literal(r)}" for r in ranks] + [f"s.system <> all ({known})"]
     keys = " union all ".join(
         f"(select {n} as arm, s.system, s.stream, s.source_id from {staged_table(entity)} s where s.state = 'dirty'"
-        f" and {arm} order by s.system, s.stream, s.source_id limit {limit})"
+        f" and {arm} and {only} order by s.system, s.stream, s.source_id limit {limit})"
         for n, arm in enumerate(arms)
     )
     query = (
@@ -153,26 +154,20 @@ def linked(conn: Connection, entity: Entity, canonical_ids: pl.DataFrame) -> pl.
 
 
 def sharing(conn: Connection, entity: Entity, identifiers: pl.DataFrame) -> pl.DataFrame:
-    """Linked staged records that hold one of the values of `identifiers` (kind = leaf column, value). One that is gone
-    counts where no live one holds the value: what is typed again is what it was before (RELIABILITY P14)."""
+    """Linked staged records that hold one of the values of `identifiers` (kind = leaf column, value)."""
     kinds = [k for k in identifiers["kind"].unique().to_list() if k in entity.columns]
     if not kinds:
         return pl.DataFrame(schema={**STAGED, **_schema(entity)})
     table = temporary(
         conn, "asked_values", {"kind": "text", "value": "text"}, identifiers.select("kind", "value").unique()
     )
-    linked = (
-        f"select from ops.crosswalk x where x.entity = {literal(entity.name)} and x.system = l.system"
-        " and x.stream = l.stream and x.source_id = l.source_id and x.ended_at is null"
-    )
     # one arm a column, so that each uses that column's index
     keys = " union ".join(
         f"select s.system, s.stream, s.source_id from {table} v join {staged_table(entity)} s"
-        f" on v.kind = {literal(k)} and s.{ident(k)} = v.value where not s.deleted or not exists"
-        f" (select from {staged_table(entity)} l where l.{ident(k)} = v.value and not l.deleted and exists ({linked}))"
+        f" on v.kind = {literal(k)} and s.{ident(k)} = v.value"
         for k in kinds
     )
-    return _known(conn, entity, keys, is_gone_too=True)
+    return _known(conn, entity, keys)
 
 
 def in_blocks(conn: Connection, entity: Entity, blocks: pl.DataFrame) -> pl.DataFrame:
@@ -187,12 +182,12 @@ def in_blocks(conn: Connection, entity: Entity, blocks: pl.DataFrame) -> pl.Data
     return _known(conn, entity, keys)
 
 
-def _known(conn: Connection, entity: Entity, keys: str, *, is_gone_too: bool = False) -> pl.DataFrame:
+def _known(conn: Connection, entity: Entity, keys: str) -> pl.DataFrame:
     query = (
         f"select {_STAGED_SQL}, {', '.join(_columns(entity, 's'))} from ({keys}) k join {staged_table(entity)} s"
         " using (system, stream, source_id) join ops.crosswalk c on c.entity = "
         f"{literal(entity.name)} and c.system = s.system and c.stream = s.stream and c.source_id = s.source_id"
-        " and c.ended_at is null" + ("" if is_gone_too else " where not s.deleted")
+        " and c.ended_at is null where not s.deleted"
     )
     return read_frame(conn, query, {**STAGED, **_schema(entity)})
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from canonical import brake
 from canonical.landscape import Integration
 from canonical.planning import CURRENCY_CHANGES
-from staging import holds, landing, locks, outbox, overrides, pauses, queues, shadow, units
+from staging import holds, landing, locks, outbox, overrides, pauses, queues, restored, shadow, units
 from staging.crash import crash_point
 from staging.engine import Connection
 from tasks.world import World
@@ -47,7 +47,9 @@ def release(
             _hold_what_changed(conn, world, fallen, done, requested_by)
         gone = _Gone()
         for which in outbox.planned_sets(conn, integrations, sync_id):
-            if which.op == "create" and _is_blind(conn, world, which):
+            if restored.rests(conn, which.system, which.stream) or (
+                which.op == "create" and _is_blind(conn, world, which)
+            ):
                 continue
             _decide(conn, world, gone.before(which), done, gone, requested_by)
         return done
@@ -96,6 +98,10 @@ def _decide(
 ) -> None:
     """Lets a planned set go, or puts it behind a hold; an override lets it go in the name of whoever declared it."""
     integration = world.landscape.integrations[which.integration]
+    if which.op == "create" and (doubt := restored.doubt(conn, which.system, which.stream)):
+        hold_id = _open(conn, world, integration, which, "duplicate", doubt, which.planned, requested_by)
+        done.held += outbox.hold_set(conn, which, hold_id)
+        return
     verdict = brake.judge(count_of(which, money_held(conn, world, which)), integration.brake)
     if verdict.action == "release":
         tally = outbox.release_set(conn, which, integration.hold_seconds)

@@ -17,8 +17,7 @@ from typing import Any, Literal, Protocol
 
 from connectors.protocol import ConnectorError
 from staging import locks, pauses, runs
-from staging.crash import crash_point
-from tasks import stopping
+from tasks import relearn, stopping
 from tasks.deliver import deliver
 from tasks.extract import Extracted, extract
 from tasks.plan import note_declarations, plan_leftovers
@@ -218,8 +217,14 @@ def _rounds(
         _read(steps, summary, to_read, mode if number == 0 else "incremental", sample)
         for staged in steps.stage(to_read):
             _count_staged(summary, staged)
+        is_restored = number == 0 and relearn.adopt(world, to_read)
         _resolve(steps, summary, entities, integrations)
         steps.plan(integrations)
+        if is_restored:
+            relearn.link(world, entities, to_read)
+            _resolve(steps, summary, entities, integrations)
+            relearn.count_strangers(world, entities)
+            steps.plan(integrations)
         if number == 0:
             _count_observed(world, summary)  # later rounds plan the same again: nothing of it is in the outbox
         released = steps.release(integrations)
@@ -324,4 +329,3 @@ def _told(troubles: Iterable[Trouble]) -> str | None:
 def _end(world: World, sync_id: int, state: str, summary: Summary | None, error: str | None) -> None:
     with world.transaction() as conn:
         runs.end_sync(conn, sync_id, state, summary=summary.as_dict() if summary else None, error=error)
-        crash_point("sync.ending")

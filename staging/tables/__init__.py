@@ -38,6 +38,7 @@ from staging.tables.operations import (
 )
 from staging.tables.privacy import erased, erasure
 from staging.tables.queues import approval, dead_letter, finding, hold, override, quarantine
+from staging.tables.restoring import restored
 from staging.tables.runs import batch, declaration, sync
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "rate_pause",
     "raw_record",
     "record",
+    "restored",
     "review",
     "saved_plan",
     "saved_write",
