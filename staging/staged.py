@@ -154,20 +154,26 @@ def linked(conn: Connection, entity: Entity, canonical_ids: pl.DataFrame) -> pl.
 
 
 def sharing(conn: Connection, entity: Entity, identifiers: pl.DataFrame) -> pl.DataFrame:
-    """Linked staged records that hold one of the values of `identifiers` (kind = leaf column, value)."""
+    """Linked staged records that hold one of the values of `identifiers` (kind = leaf column, value). One that is gone
+    counts where no live one holds the value: what is typed again is what it was before (RELIABILITY P14)."""
     kinds = [k for k in identifiers["kind"].unique().to_list() if k in entity.columns]
     if not kinds:
         return pl.DataFrame(schema={**STAGED, **_schema(entity)})
     table = temporary(
         conn, "asked_values", {"kind": "text", "value": "text"}, identifiers.select("kind", "value").unique()
     )
+    linked = (
+        f"select from ops.crosswalk x where x.entity = {literal(entity.name)} and x.system = l.system"
+        " and x.stream = l.stream and x.source_id = l.source_id and x.ended_at is null"
+    )
     # one arm a column, so that each uses that column's index
     keys = " union ".join(
         f"select s.system, s.stream, s.source_id from {table} v join {staged_table(entity)} s"
-        f" on v.kind = {literal(k)} and s.{ident(k)} = v.value"
+        f" on v.kind = {literal(k)} and s.{ident(k)} = v.value where not s.deleted or not exists"
+        f" (select from {staged_table(entity)} l where l.{ident(k)} = v.value and not l.deleted and exists ({linked}))"
         for k in kinds
     )
-    return _known(conn, entity, keys)
+    return _known(conn, entity, keys, is_gone_too=True)
 
 
 def in_blocks(conn: Connection, entity: Entity, blocks: pl.DataFrame) -> pl.DataFrame:
@@ -182,12 +188,12 @@ def in_blocks(conn: Connection, entity: Entity, blocks: pl.DataFrame) -> pl.Data
     return _known(conn, entity, keys)
 
 
-def _known(conn: Connection, entity: Entity, keys: str) -> pl.DataFrame:
+def _known(conn: Connection, entity: Entity, keys: str, *, is_gone_too: bool = False) -> pl.DataFrame:
     query = (
         f"select {_STAGED_SQL}, {', '.join(_columns(entity, 's'))} from ({keys}) k join {staged_table(entity)} s"
         " using (system, stream, source_id) join ops.crosswalk c on c.entity = "
         f"{literal(entity.name)} and c.system = s.system and c.stream = s.stream and c.source_id = s.source_id"
-        " and c.ended_at is null where not s.deleted"
+        " and c.ended_at is null" + ("" if is_gone_too else " where not s.deleted")
     )
     return read_frame(conn, query, {**STAGED, **_schema(entity)})
 

@@ -6,14 +6,14 @@ or not at all (DESIGN 5.4, 9.9).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from canonical import keys, matching, survivorship
 from canonical.mapping.lines import exploded_lines, joined_lines
-from canonical.model import Entity
+from canonical.model import Entity, LeafKind, MatchRules
 from staging import crosswalk, golden, locks, overdue, queues, restored, shadow, staged
 from staging.crash import crash_point
 from staging.engine import Connection
@@ -132,7 +132,7 @@ def _match(conn: Connection, world: World, entity: Entity, new: pl.DataFrame, do
     blocks = matching.block_keys(wanted, rules)
     known = pl.concat(
         [
-            staged.sharing(conn, entity, matching.identifiers(wanted, rules, kinds)),
+            staged.sharing(conn, entity, _looked_up(wanted, rules, kinds)),
             staged.in_blocks(conn, entity, blocks),
         ]
     ).unique(["system", "stream", "source_id"])
@@ -151,6 +151,7 @@ def _match(conn: Connection, world: World, entity: Entity, new: pl.DataFrame, do
     links = decided.filter(pl.col("action") != "ask")
     links = links.with_columns(is_primary=_is_primary(conn, entity, links))
     crosswalk.link(conn, entity.name, links, by="concord")
+    links = _in_place_of_the_gone(conn, entity, links)
     _report_duplicates(conn, world, entity, links.filter(~pl.col("is_primary")))
     reviews = result.reviews.join(new.select("key", "system", "stream", "source_id"), on="key").with_columns(
         other=pl.col("other_key")
@@ -185,6 +186,27 @@ def _is_primary(conn: Connection, entity: Entity, links: pl.DataFrame) -> pl.Ser
         .select(pl.col("is_taken").is_null() & (pl.int_range(pl.len()).over(place) == 0))
         .to_series()
     )
+
+
+def _looked_up(wanted: pl.DataFrame, rules: MatchRules, kinds: Mapping[str, LeafKind]) -> pl.DataFrame:
+    """The values that known records are looked up by (kind = leaf column, value): in normal form, and as they stand,
+    for that is how known ones are stored."""
+    columns = dict.fromkeys((*rules.unique, *rules.strong, *rules.shared))
+    as_it_stands = [
+        wanted.select("key", pl.lit(c).alias("kind"), pl.col(c).alias("value")).drop_nulls("value") for c in columns
+    ]
+    return pl.concat([matching.identifiers(wanted, rules, kinds), *as_it_stands]).unique(["kind", "value"])
+
+
+def _in_place_of_the_gone(conn: Connection, entity: Entity, links: pl.DataFrame) -> pl.DataFrame:
+    """New links with `is_primary` as it is once they took the place of primary ones whose record is gone."""
+    twins = links.filter(~pl.col("is_primary"))
+    if twins.is_empty() or not crosswalk.follow_the_living(conn, entity.name, staged.staged_table(entity), twins):
+        return links
+    place = ["system", "stream", "source_id"]
+    now = crosswalk.primary_among(conn, entity.name, twins).with_columns(pl.lit(True).alias("_now"))
+    joined = links.join(now, on=place, how="left", maintain_order="left")
+    return joined.with_columns(pl.col("is_primary") | pl.col("_now").fill_null(False)).drop("_now")
 
 
 def _survive(

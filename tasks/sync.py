@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 
 from connectors.protocol import ConnectorError
 from staging import locks, pauses, runs
+from staging.crash import crash_point
 from tasks import relearn, stopping
 from tasks.deliver import deliver
 from tasks.extract import Extracted, extract
@@ -329,3 +330,4 @@ def _told(troubles: Iterable[Trouble]) -> str | None:
 def _end(world: World, sync_id: int, state: str, summary: Summary | None, error: str | None) -> None:
     with world.transaction() as conn:
         runs.end_sync(conn, sync_id, state, summary=summary.as_dict() if summary else None, error=error)
+        crash_point("sync.ending")
