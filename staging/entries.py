@@ -6,7 +6,7 @@ happened, by which a hundred entries of one cause are found together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
@@ -80,6 +80,12 @@ def one(conn: Connection, queue: Queue, entry_id: int) -> Row | None:
     """One entry, whatever its state."""
     rows = conn.execute(text(f"{_select(queue)} where q.id = :id"), {"id": entry_id}).mappings()
     return next((dict(r) for r in rows), None)
+
+
+def some(conn: Connection, queue: Queue, numbers: Sequence[int]) -> dict[int, Row]:
+    """These entries by their numbers, whatever their state."""
+    rows = conn.execute(text(f"{_select(queue)} where q.id = any(:ids)"), {"ids": list(numbers)}).mappings()
+    return {int(r["id"]): dict(r) for r in rows}
 
 
 def causes(conn: Connection, queue: Queue) -> dict[str, int]:

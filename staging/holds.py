@@ -141,7 +141,7 @@ def _let_go(
         {"id": hold_id, "wait": wait_seconds, "hashes": None if hashes is None else list(hashes)},
     ).all()
     gone = sorted(r.write_hash for r in found)
-    _note(conn, hold_id, "approve", by, reason, gone, action)
+    _note(conn, hold_id, "approve", by, reason, gone, action, wait_seconds=wait_seconds)
     if not writes_left(conn, hold_id):
         _close(conn, hold_id, "approved", by, reason)
     return dict(Counter(r.state for r in found))
@@ -183,17 +183,27 @@ def writes_left(conn: Connection, hold_id: int) -> int:
 
 
 def _note(
-    conn: Connection, hold_id: int, verdict: str, by: str, reason: str, hashes: Sequence[str], action: str
+    conn: Connection,
+    hold_id: int,
+    verdict: str,
+    by: str,
+    reason: str,
+    hashes: Sequence[str],
+    action: str,
+    *,
+    wait_seconds: float = 0.0,
 ) -> None:
-    """The decision with the hash of each write, beside the hold and in the audit."""
+    """The decision with the hash of each write, beside the hold and in the audit. An approval is good from when its
+    writes may go."""
     conn.execute(
         text(
             "insert into ops.approval (hold_id, verdict, by, reason, write_hashes, expires_at) values (:id, :verdict,"
-            " :by, :reason, :hashes, case when :verdict = 'approve' then now() + make_interval(days => :days) end)"
+            " :by, :reason, :hashes, case when :verdict = 'approve' then"
+            " now() + make_interval(days => :days, secs => :wait) end)"
         ),
         {
             "id": hold_id, "verdict": verdict, "by": by, "reason": reason, "hashes": list(hashes),
-            "days": GOOD_FOR_DAYS,
+            "days": GOOD_FOR_DAYS, "wait": wait_seconds,
         },
     )  # fmt: skip
     audit.append(

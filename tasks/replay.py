@@ -182,7 +182,8 @@ def replay_records(world: World, ids: Sequence[int], *, by: str, reason: str, is
     """Maps and judges the records of open quarantine entries anew, from what is landed; gives what became of each
     entry. What passed is taken in by the next sync."""
     with world.transaction() as conn:
-        rows = [row for i in ids if (row := entries.one(conn, "quarantine", i)) and row["state"] == "open"]
+        known = entries.some(conn, "quarantine", ids)
+    rows = [known[i] for i in dict.fromkeys(ids) if i in known and known[i]["state"] == "open"]
     unread = [row for row in rows if row["scope"] == "unreadable"]
     found = [_of_record(row, "left", "it could not be read: only its system can send it again") for row in unread]
     places: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -220,10 +221,10 @@ def _judged(
 
 
 def _outcomes(conn: Connection, rows: list[dict[str, Any]], stopped: str | None) -> list[Replayed]:
+    known = entries.some(conn, "quarantine", [row["id"] for row in rows])
     found = []
     for row in rows:
-        now = entries.one(conn, "quarantine", row["id"])
-        assert now is not None, "entries are never deleted while they are open"
+        now = known[row["id"]]
         if stopped:
             found.append(_of_record(row, "failing", f"the batch was stopped: {stopped}"))
         elif now["state"] == "open":

@@ -50,8 +50,14 @@ MASSES: dict[str, tuple[Change, str]] = {
 }
 
 
-@pytest.mark.parametrize("decision", ["approve", "reject"])
-@pytest.mark.parametrize("mass", list(MASSES))
+@pytest.mark.parametrize(
+    ("mass", "decision"),
+    [
+        *((mass, "approve") for mass in MASSES),
+        ("change-60-percent", "reject"),
+        *(pytest.param(mass, "reject", marks=pytest.mark.faults) for mass in MASSES if mass != "change-60-percent"),
+    ],
+)
 def test_row_50_a_mass_change_waits_for_a_person(desk: DeskBench, concord: Concord, mass: str, decision: str) -> None:
     """It is held before the first write, with the count as its reason; the other target goes on; approved it is applied
     once, rejected nothing is."""
@@ -273,7 +279,7 @@ def test_row_51_an_approval_that_grew_old_sends_nothing(desk: DeskBench, concord
     assert desk.is_quiet()
 
 
-@pytest.mark.parametrize("moment", ["deliver.claimed", "deliver.sent"])
+@pytest.mark.parametrize("moment", [pytest.param("deliver.claimed", marks=pytest.mark.faults), "deliver.sent"])
 def test_row_51_approved_while_the_worker_is_dead_is_applied_on_restart(
     desk: DeskBench, concord: Concord, held: int, moment: str
 ) -> None:
@@ -319,4 +325,22 @@ def test_row_51_a_held_parent_holds_only_its_own_children(desk: DeskBench, conco
     desk.sync()
     names = {e["name"] for e in desk.source.ledger.values()}
     assert {"Held Parent Ltd", "Child of Held Parent Ltd"} <= names
+    assert desk.is_quiet()
+
+
+def test_row_51_a_hold_window_sends_the_last_version_only(desk: DeskBench) -> None:
+    """In a declared delay nothing is sent; what changes meanwhile is sent as it stands when the time is over, once."""
+    desk.redeclare("    sla: {resolve: 4h}", "    sla: {resolve: 4h}\n    hold: 1h")
+    desk.sync()
+    before = desk.source.written()
+    for name in ("Typo Lt", "Typed Right Ltd"):
+        desk.source.tick(minutes=1)
+        desk.source.put("r01", name=name)
+        desk.sync()
+    assert desk.source.written() == before
+    assert desk.rows("select id from ops.hold") == [], "a delay needs nobody"
+    desk.run_sql("update ops.outbox set due_at = now() where state = 'ready'")
+    desk.sync()
+    assert desk.source.written() - before == 1
+    assert "Typed Right Ltd" in {e["name"] for e in desk.source.ledger.values()}
     assert desk.is_quiet()

@@ -45,7 +45,7 @@ def waiting(desk: DeskBench) -> DeskBench:
 def sheet_of(path: Path, title: str) -> tuple[Any, Any, dict[str, int]]:
     book = load_workbook(path)
     sheet = book[title]
-    return book, sheet, {str(cell.value): cell.column for cell in sheet[1]}
+    return book, sheet, {str(cell.value): int(cell.column or 0) for cell in sheet[1]}
 
 
 def answer(path: Path, title: str, row: int, decision: str, reason: str = "agreed in the meeting") -> None:
