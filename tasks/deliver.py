@@ -98,6 +98,7 @@ def _work_off(world: World, target: Target, rows: list[Row], lease: Lease, worke
     if not rows:
         return
     answers = send(world, target, rows, lease, done)
+    flood.note(answers, done)
     unknown = settle(world, target, answers, worker, done) if answers else []
     if unknown:
         look_up(world, target, unknown, lease, worker, done)

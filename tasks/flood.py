@@ -1,16 +1,22 @@
-"""A lane whose records are refused alike stops, as its system's fault, and is tried by one record at a time (P10)."""
+"""A lane whose records are refused alike, or not answered at all, stops as its system's fault (P10).
+
+It is tried by one record at a time then. A system that answers nothing at all is left alone as a whole, by its breaker;
+this is for one that can be read, and takes no writes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from canonical import flood, health
 from staging import letters
 from staging.health import Healths
-from tasks.settle import Delivered, Lane
+from tasks.settle import Answer, Delivered, Lane, lane_of
 from tasks.world import World
 
 WINDOW_MINUTES = 60
+SILENT = "writes had no clear answer"
 Passage = Literal["go", "try", "wait"]
 
 
@@ -26,11 +32,25 @@ def passage(world: World, lane: Lane, done: Delivered) -> Passage:
     return found
 
 
+def note(answers: Sequence[Answer], done: Delivered) -> None:
+    """After a batch was sent: whether anything of it was answered clearly."""
+    if not answers:
+        return
+    lane = lane_of(answers[0].row)
+    if any(a.receipt.outcome in ("done", "rejected") for a in answers):
+        done.unclear.pop(lane, None)
+    else:
+        done.unclear[lane] = done.unclear.get(lane, 0) + 1
+
+
 def judge(world: World, lane: Lane, done: Delivered, was: Passage) -> Passage:
     """After a batch: a flood of refusals stops the lane, and what was refused so is sent again later."""
     refused, tried = done.refused.get(lane, 0), len(done.tried.get(lane, ()))
     if was == "try":
         return _tried(world, lane, done, refused=refused, tried=tried)
+    if done.unclear.get(lane, 0) >= health.THRESHOLD and lane[0] not in done.troubled:
+        _stop(world, lane, done, f"{SILENT} {health.THRESHOLD} times in a row, while it can be read", [])
+        return "wait"
     if not refused:
         return was
     with world.transaction() as conn:
@@ -49,10 +69,11 @@ def judge(world: World, lane: Lane, done: Delivered, was: Passage) -> Passage:
 def _tried(world: World, lane: Lane, done: Delivered, *, refused: int, tried: int) -> Passage:
     """What the one write that tried has shown."""
     healths, name = Healths(world.engine), _name(lane)
-    if tried > refused:
-        healths.worked(name)
-        return "go"
     because = healths.of(name).reason
+    if tried > refused or (refused and because.startswith(SILENT)):
+        healths.worked(name)
+        done.unclear.pop(lane, None)
+        return "go"
     with world.transaction() as conn:
         lately = letters.refused_lately(conn, lane, WINDOW_MINUTES) if refused else []
     _stop(world, lane, done, because, [i for i, *_ in lately])

@@ -57,6 +57,8 @@ class Delivered:
     """Whose records were answered in each lane."""
     refused: dict[Lane, int] = field(default_factory=dict)
     """How many of them were refused."""
+    unclear: dict[Lane, int] = field(default_factory=dict)
+    """Batches in a row that had no clear answer."""
 
     def count(self, row: Row) -> None:
         ops = self.done.setdefault(f"{row['system']}/{row['stream']}", {})
