@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import psycopg
 from psycopg import errors as pg
-from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, TimeoutError
 
 from staging.errors import DatabaseTrouble, DatabaseUnavailable, SchemaMissing
 
@@ -27,3 +28,11 @@ def as_trouble(error: BaseException) -> DatabaseTrouble | None:
     if isinstance(error, OperationalError) or error.connection_invalidated:
         return DatabaseUnavailable(f"the database went away: {said}; what was committed stays, run it again")
     return None
+
+
+def is_of_the_data(error: BaseException) -> bool | None:
+    """Whether the database refused a value that it was given; None where the error is no matter of the database."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, psycopg.Error):
+        return isinstance(cause, psycopg.DataError)
+    return False if isinstance(error, SQLAlchemyError | DatabaseTrouble) else None

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("concord.incidents")
 
-OF_A_STREAM = frozenset({"CountDrop", "GateStopped", "Misdeclared"})
+OF_A_STREAM = frozenset({"CountDrop", "FutureCursor", "GateStopped", "Misdeclared", "SchemaDrift"})
 """Troubles of one stream; all others are the whole system's, and several streams' errors are one cause."""
 
 _MEANS = {
@@ -45,6 +45,9 @@ _MEANS = {
     "Ambiguous": "breaks off in the middle of its answers",
     "Misdeclared": "does not fit its declaration",
     "CountDrop": "shows far fewer records than before; their absence is not believed",
+    "FutureCursor": "has set its clock back: the stream was read from its beginning",
+    "SchemaDrift": "sends records that are not as before; nothing more of them is read",
+    "WalkExpired": "loses the way from page to page",
     "GateStopped": "sent a batch that failed validation as a whole; nothing of it was taken over",
     "DeliveryStopped": "takes no writes; they wait",
 }
@@ -147,11 +150,13 @@ def _next_step(world: World, trouble: Trouble, name: str) -> str:
         case "AuthFailed":
             return f"renew the credentials of {system} ({_secrets(world, system)}), {again}"
         case "CountDrop":
-            return f"look into {place}: if the records are gone on purpose: concord sync {name} --full, and approve"
+            return f"look into {place}; if the records are gone on purpose: concord findings list, and accept"
         case "GateStopped":
             return f"see what failed: concord quarantine list; repair {place} at its source or the rule, {again}"
         case "Misdeclared":
             return f"compare the declaration of {place} with the system: concord check; {again}"
+        case "SchemaDrift":
+            return f"correct {place} or map it anew; if it is meant so: concord findings list, and accept; {again}"
         case "DeliveryStopped":
             return (
                 f"see whether {system} works: concord systems check; what waits goes out with the next: concord deliver"
@@ -253,6 +258,9 @@ _TITLES = {
     "SystemFault": "not itself",
     "Misdeclared": "does not fit its declaration",
     "CountDrop": "records missing",
+    "FutureCursor": "clock set back",
+    "SchemaDrift": "records not as before",
+    "WalkExpired": "loses the way",
     "GateStopped": "batch stopped by validation",
     "DeliveryStopped": "takes no writes",
     "SyncFailed": "sync failed",

@@ -26,6 +26,8 @@ from expectations.run import Verdict, run_batch
 from expectations.split import count_failing, failing_rows_sql
 from staging import hierarchy, landing, locks, queues, runs, staged
 from staging.crash import crash_point
+from tasks import poison
+from tasks.poison import Poison
 from tasks.world import World
 
 CHUNK = 100_000
@@ -47,6 +49,7 @@ class Staged:
     stopped: str | None = None
     """Why the gate stopped a batch; None: it did not."""
     docs: str | None = None
+    poison: Poison = field(default_factory=Poison)
 
 
 def stage(
@@ -112,9 +115,19 @@ def _stage_chunk(
     is_gone = rows["deleted"] | _said_gone(stream, rows)
     live, gone = rows.filter(~is_gone), rows.filter(is_gone)["source_id"].to_list()
     payloads = [text.encode() for text in live["payload"].to_list()]
-    parts = [Part(world, system, stream, makes, live, payloads, digest, sync_id=sync_id) for makes in stream.makes]
-    for part in parts:
-        part.store()
+    parts: list[Part] = []
+    try:
+        for makes in stream.makes:
+            parts.append(Part(world, system, stream, makes, live, payloads, digest, sync_id=sync_id))
+            parts[-1].store()
+    except (Exception, pl.exceptions.PanicException) as error:
+        for part in parts:
+            part.stop()
+        if not poison.is_of_a_record(error):
+            raise
+        for some in poison.to_try_again(world, stream, system, rows, digest, done.poison, error):
+            _stage_chunk(world, stream, system, some, digest, done, sync_id=sync_id, docs_dir=docs_dir)
+        return
     crash_point("stage.candidates")
     failed: set[str] = set()
     for part in parts:

@@ -5,12 +5,17 @@ The shop of `tests.fixtures.shelf`, read over a real socket; `books` is the targ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import polars as pl
 import pytest
 
-from tasks import merging
+from canonical.mapping.decode import decode
+from canonical.mapping.functions.base import Context
+from canonical.mapping.pipeline import compile_rule, run_steps
+from tasks import merging, stage
 from tasks.sync import TurnedAway
 from tests.fixtures.database import TestDatabase
 from tests.fixtures.shelf import Shelf, ShelfBench
@@ -56,6 +61,96 @@ def entry_named(bench: ShelfBench, name: str) -> dict[str, Any]:
     """The one entry of the books that has this name."""
     (found,) = [e for e in bench.source.ledger.values() if e["name"] == name and not e.get("gone")]
     return found
+
+
+# --------------------------------------------------------------------------------------------------- 48: poison
+
+
+@pytest.fixture
+def mapped(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """A mapping that falls over a record with POISON in it; gives the ids of what it was asked to map, try by try."""
+    tries: list[list[str]] = []
+
+    def fails(payloads: Sequence[bytes], paths: Sequence[str]) -> Any:
+        tries.append([json.loads(p)["id"] for p in payloads])
+        if any(b"POISON" in p for p in payloads):
+            raise ZeroDivisionError("a fault of the mapping that no rule foresaw")
+        return decode(payloads, paths)
+
+    monkeypatch.setattr(stage, "decode", fails)
+    return tries
+
+
+def test_row_48_a_record_that_crashes_the_mapping(bench: ShelfBench, mapped: list[list[str]]) -> None:
+    """It is tried three times by itself and set aside with its payload; every other record of the chunk arrives."""
+    bench.source.page_size = 50
+    bench.source.fill(60)
+    bench.sync()
+    bench.source.tick(hours=1)
+    for number in range(40):
+        bench.source.put(f"r{number:04}", name=f"Changed {number} Ltd")
+    bench.source.put("r0017", name="POISON Ltd")
+    mapped.clear()
+    done = bench.sync("incremental")
+    assert done.trouble == []
+    assert mapped.count(["r0017"]) == 3
+    (entry,) = bench.quarantine()
+    assert (entry["source_id"], entry["rule"]) == ("r0017", "mappable")
+    assert entry["reason"] == "it cannot be mapped, tried 3 times: ZeroDivisionError"
+    assert "POISON" in entry["raw"]
+    names = set(bench.names().values())
+    assert {f"Changed {n} Ltd" for n in range(40) if n != 17} <= names
+    assert "Guest 17 Ltd" in names, "the last good values stay"
+    assert bench.agrees()
+    assert bench.is_quiet()
+    bench.source.put("r0017", name="Healed Ltd")
+    bench.sync("incremental")
+    assert bench.quarantine() == []
+    assert "Healed Ltd" in bench.names().values()
+    assert bench.is_quiet()
+
+
+def test_row_48_a_mapping_that_falls_over_everything(bench: ShelfBench, mapped: list[list[str]]) -> None:
+    """More than twenty such records are the mapping's fault: the stream stops, they stay landed, and none is lost."""
+    bench.source.page_size = 50
+    bench.source.fill(40)
+    for number in range(40):
+        bench.source.put(f"r{number:04}", note="POISON")
+    with pytest.raises(ZeroDivisionError):
+        bench.sync()
+    assert bench.names() == {}
+    for number in range(40):
+        bench.source.put(f"r{number:04}", note=f"well {number}")
+    assert bench.sync().trouble == []
+    assert len(bench.names()) == 40
+    assert bench.quarantine() == []
+    assert bench.is_quiet()
+
+
+def test_row_48_a_record_of_twenty_megabytes(bench: ShelfBench) -> None:
+    """It is set aside by its size before anything is made of it; the records beside it arrive."""
+    bench.source.fill(3)
+    bench.source.put("huge", note="x" * 20_000_000)
+    done = bench.sync()
+    assert done.trouble == []
+    (entry,) = bench.quarantine()
+    assert (entry["source_id"], entry["scope"]) == ("huge", "unreadable")
+    assert "expected at most 10485760 bytes" in entry["reason"]
+    assert len(bench.names()) == 3
+    del bench.source.records["huge"]
+    bench.sync()
+    assert bench.is_quiet()
+
+
+def test_row_48_a_name_that_would_take_minutes() -> None:
+    """What a rule would chew on for minutes is a problem of that record: names have a length that rules take."""
+    book = "Ann Miller and " * 600_000
+    step = compile_rule("split_name last", Context(system=None, model=None, sources=("name",)))  # type: ignore[arg-type]
+    values = pl.Series([book, "Ann Smith-Jones"])
+    found = run_steps(step, (values,), pl.DataFrame({"name": values}))
+    assert found.values.to_list() == [None, "Smith-Jones"]
+    assert found.bad is not None
+    assert found.bad[0] == f"expected a name of at most 1000 characters, found {len(book)}"
 
 
 # ------------------------------------------------------------------------------------------------ 49: a sudden flood
