@@ -88,6 +88,18 @@ def test_row_03_killed_while_delivering(till: Till, counter: Open, write_class: 
     assert shop.is_at_rest()
 
 
+def test_row_03_killed_before_the_answer_is_stored_class_c(till: Till, counter: Open) -> None:
+    """Where nobody can look, what may have been sent is not sent again: a person is asked."""
+    shop = counter(write_class="C")
+    till.sell_to("ann")
+    shop.ready()
+    code, said = ended(shop.worker(**{VARIABLE: "deliver.sent"}))
+    assert code == -signal.SIGKILL, said
+    shop.settled()
+    assert till.names() == ["Ann"]
+    assert shop.states() == {"held": 1}
+
+
 def test_row_07_asked_to_stop_in_the_middle_of_a_batch(till: Till, counter: Open) -> None:
     """SIGTERM lets the write at hand end and be stored; it ends with 0, and the rest goes out with the next run."""
     shop = counter(write_class="B")
