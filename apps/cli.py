@@ -37,6 +37,7 @@ from apps.commands import (
     prove,
     quarantine,
     queues,
+    rehearse,
     reviews,
     serve,
     status,
@@ -104,7 +105,7 @@ GROUPS = (
     plan, apply, golive, sync, pause, undo, watch, serve, deploy,
     status, explain, ledger, audit,
     queues, holds, reviews, quarantine, letters, findings, golden,
-    prove, crash_points,
+    prove, rehearse, crash_points,
     db, backup, forget,
 )  # fmt: skip
 """In the order of `concord --help`."""

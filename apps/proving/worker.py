@@ -6,6 +6,7 @@
     plans         saves a plan of each integration and applies it
     deliver       sends what is due, no more
     tokens        lets the ledger's token end and asks again, some times
+    rounds        every integration by itself, one after another, until it is ended
     forever       syncs until it is ended; a line for each sync that found no trouble
 
 Prints lines of JSON. A fault that ends it is one line on stderr. `apps.proving.nursery` starts it.
@@ -80,6 +81,21 @@ def each(world: World, number: str) -> None:
             time.sleep(0.1)
 
 
+def rounds(world: World, number: str) -> None:
+    """Every integration by itself, again and again, until this process is ended."""
+    names = list(world.landscape.integrations)
+    turn = int(number) * 3
+    while True:
+        name = names[turn % len(names)]
+        turn += 1
+        try:
+            done = one(world, name)
+        except syncs.SyncBusy:
+            time.sleep(0.1)
+            continue
+        say(integration=name, writes=done.target_writes, trouble=_told(done))
+
+
 def plans(world: World) -> None:
     """A plan of each integration, kept and applied."""
     for name in world.landscape.integrations:
@@ -132,6 +148,7 @@ JOBS: dict[str, Callable[..., None]] = {
     "some": some,
     "sync": settle,
     "each": each,
+    "rounds": rounds,
     "plans": plans,
     "deliver": send,
     "tokens": tokens,
