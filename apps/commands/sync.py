@@ -67,7 +67,7 @@ def sync(
                 found = run_as_flow(name, mode=mode, sample=sample)
     found["seconds"] = round(clock.seconds, 1)
     if as_json:
-        emit(found)
+        emit({**found, "trouble": [{**each, "cause": _told(each["kind"], each["cause"])} for each in found["trouble"]]})
     else:
         print_summary(found)
     raise typer.Exit(NEEDS_A_PERSON if found["trouble"] or found["rejected"] else 0)
@@ -186,10 +186,19 @@ def print_trouble(troubles: Sequence[Mapping[str, Any]]) -> None:
     for (system, step, kind), some in alike.items():
         streams = ", ".join(dict.fromkeys(t["stream"] for t in some if t["stream"]))
         place = f"{system} ({streams})" if streams else system
-        show(f"! {place}: {step} stopped: {kind}: {some[0]['cause']}", style="red")
+        said = _told(kind, some[0]["cause"])
+        show(f"! {place}: {step} stopped: {kind}{f': {said}' if said else ''}", style="red")
     if troubles:
         show("  the others went on; what was read of these stays, and the next sync goes on from there")
         then("ask every system: concord systems check")
+
+
+def _told(kind: str, cause: str) -> str:
+    """A cause without what a system answered: that may hold a person's data, and what is printed here ends in logs and
+    in cron's mails. `concord status` has all of it."""
+    from tasks.incidents import ours
+
+    return ours(kind, cause)
 
 
 def _print_waiting(found: Mapping[str, Any]) -> None:
@@ -225,6 +234,7 @@ def deliver(context: typer.Context, name: Which = "all", as_json: Json = False) 
         incidents.conclude_delivery(world, name, troubles, written={place.partition("/")[0] for place in done.done})
     if as_json:
         told = {name: getattr(done, name) for name in ("done", "rejected", "unknown", "retried", "found", "troubled")}
+        told["troubled"] = {system: _told("DeliveryStopped", cause) for system, cause in done.troubled.items()}
         emit({**told, "writes": done.writes, "seconds": round(clock.seconds, 1)})
     else:
         _print_delivered(done)
@@ -244,7 +254,7 @@ def _print_delivered(done: Any) -> None:
     if done.unknown:
         show(f"{count(done.unknown, 'write')} without an answer: looked up before anything is sent again")
     for system, cause in done.troubled.items():
-        show(f"! {system}: {cause}; its writes wait", style="red")
+        show(f"! {system}: {_told('DeliveryStopped', cause)}; its writes wait", style="red")
         then(f"concord systems check {system}")
     if done.rejected:
         show(f"! {count(done.rejected, 'write')} refused for good", style="red")
