@@ -33,7 +33,7 @@ OUTPUT = 74
 INTERRUPTED = 130
 
 SECRET_OPTION = re.compile(
-    r"--?(?:pass(?:word|phrase)?|pwd|token|secret|code|api-?key|access-?key|client-?secret|bearer|webhook-?url)(?:=|\Z)",
+    r"--?(?:[a-z0-9]+-)*(?:pass(?:word|phrase)?|pwd|token|secret|code|api-?key|access-?key|client-?secret|bearer|webhook-?url)(?:=|\Z)",
     re.IGNORECASE,
 )
 SECRET_VALUE = re.compile(
