@@ -100,6 +100,9 @@ def show_hold(context: typer.Context, entry_id: Entry, limit: Limit = None, as_j
     _print_writes(writes[:shown_most])
     if len(writes) > shown_most:
         show(f"… and {count(len(writes) - shown_most, 'more write')} (--limit)")
+    if writes:
+        show("")
+        then(f"a record's story: concord explain {entry['entity']} {writes[0]['canonical_id']}")
     listing.show_next(entry)
 
 
