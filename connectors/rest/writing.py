@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from connectors.paging.strict import leaf, mark_text, path_of
 from connectors.protocol import Ambiguous, Misdeclared, Receipt, Write
 
 _NO_ERROR = ("false", "0", "[]", "{}")
+_KEY_TROUBLE = re.compile(rb"idempoten", re.IGNORECASE)
+"""How a target says that it knows the key of a request: still at work on it, or with another body."""
 _REFUSALS = frozenset({400, 404, 405, 409, 410, 412, 413, 415, 422})
 """Statuses by which a system refuses what a write says, as opposed to who we are or how it is."""
 
@@ -51,7 +54,7 @@ class Writer:
             body = {operation.wrap: body}
         answer = self._send(operation, write.source_id, body, write.key, has_body=operation.method != "DELETE")
         if answer.status in _REFUSALS:
-            return self._refusal(write, answer)
+            return self._refusal(operation, write, answer)
         if answer.status == 204 or not answer.body.strip():
             return self._without_body(write, answer)
         if operation.batch == 1:
@@ -64,6 +67,8 @@ class Writer:
         items = [self._item(operation, write) for write in writes]
         body: Any = {operation.wrap: items} if operation.body == "wrapped" and operation.wrap else items
         answer = self._send(operation, None, body, batch_key(writes), has_body=True)
+        if operation.idempotency_header and answer.status in _REFUSALS and _KEY_TROUBLE.search(answer.body):
+            return [self._refusal(operation, write, answer) for write in writes]
         if answer.status in _REFUSALS:  # refused as a whole: nothing was done, and each write can be judged by itself
             return one_by_one(writes, lambda write: self._single(operation, write))
         if not answer.body.strip():
@@ -150,7 +155,9 @@ class Writer:
             accept=_REFUSALS,
         )
 
-    def _refusal(self, write: Write, answer: Answer) -> Receipt:
+    def _refusal(self, operation: Operation, write: Write, answer: Answer) -> Receipt:
+        if operation.idempotency_header and _KEY_TROUBLE.search(answer.body):
+            return unknown(write, f"answered {answer.status} about its idempotency key", status=answer.status)
         if write.op in ("archive", "delete") and answer.status in (404, 410):
             return Receipt(write.ref, "done", source_id=write.source_id, reason="it was gone", status=answer.status)
         reason = excerpt(answer.body).removeprefix(": ") or f"answered {answer.status}"

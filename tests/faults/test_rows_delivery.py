@@ -341,6 +341,21 @@ def test_row_26_a_key_that_is_no_longer_known_is_searched_for(till: Till, counte
     assert shop.is_at_rest()
 
 
+def test_row_26_a_key_that_is_still_worked_on_is_no_refusal(till: Till, counter: Open) -> None:
+    """409 and 422 about a key say that something was sent under it: it is asked again or looked for, never buried."""
+    shop = counter(write_class="A")
+    till.sell_to("ann")
+    till.befall("reset_after")
+    till.befall("status", status=409, body={"error": "a request with this idempotency key is in progress"})
+    till.befall("status", status=422, body={"error": "Idempotency-Key was used for another body"})
+    shop.sync()
+    shop.settled()
+    assert till.names() == ["Ann"]
+    assert shop.rows("select 1 from ops.dead_letter") == []
+    assert shop.states() == {"delivered": 1}
+    assert shop.is_at_rest()
+
+
 def test_row_26_a_create_that_was_refused_is_put_right_under_a_key_of_its_own(till: Till, counter: Open) -> None:
     """A target remembers a refused body with its key: what a person has put right is sent under another one."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.retry import CAP_SECONDS, FIRST_SECONDS, wait_seconds
+from tasks.retry import CAP_SECONDS, FIRST_SECONDS, asked_wait, wait_seconds
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,16 @@ def test_it_is_spread_by_half_to_both_sides(attempt: int) -> None:
     drawn = {wait_seconds(attempt) for _ in range(50)}
     assert len(drawn) > 1
     assert all(middle / 2 <= wait <= middle * 1.5 for wait in drawn)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "spread", "wait"),
+    [
+        pytest.param(10.0, 0.0, 10.0, id="never shortened"),
+        pytest.param(10.0, 1.0, 12.0, id="stretched"),
+        pytest.param(86_400.0, 0.0, 900.0, id="capped"),
+        pytest.param(None, 0.5, 5.0, id="not said"),
+    ],
+)
+def test_a_wait_that_a_system_asked_for(seconds: float | None, spread: float, wait: float) -> None:
+    assert asked_wait(seconds, 1, spread=spread) == pytest.approx(wait)
