@@ -56,6 +56,7 @@ def replay_letters(
     for place, ids in places:
         for start in range(0, len(ids), CHUNK):
             with world.rehearsal() if is_dry else world.all_or_nothing() as conn:
+                locks.gate(conn, f"resolve:{place[0]}")  # before the letters: delivery settles in this order, too
                 rows = letters.open_ones(conn, ids[start : start + CHUNK])
                 found = _replay_place(conn, world, place, rows, how, by=by, reason=reason)
                 if place[1] in world.landscape.integrations:
@@ -95,7 +96,6 @@ def _replay_place(
         return [_of(row, "left", f"{integration} or {system} is paused") for row in rows]
     if way.target.mode == "observe":
         return [_of(row, "left", f"{system}/{stream} is observed, not written to") for row in rows]
-    locks.gate(conn, f"resolve:{entity}")
     anew = [row for row in rows if how[row["id"]] == "current"]
     frozen = [row for row in rows if how[row["id"]] != "current"]
     return [
