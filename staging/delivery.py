@@ -59,6 +59,23 @@ def due_lanes(
     return [(r.system, r.stream, r.entity, r.op) for r in found]
 
 
+def resting_lanes(
+    conn: Connection, systems: Sequence[str], integrations: Sequence[str]
+) -> dict[tuple[str, str, str, str], str]:
+    """(system, stream, entity, op) with something ready, due or not, that is left alone for now → why. Left alone is a
+    system, or one lane of it (`staging.health`)."""
+    found = conn.execute(
+        text(
+            "select distinct o.system, o.stream, o.entity, o.op, b.reason from ops.breaker b join ops.outbox o"
+            " on b.system in (o.system, o.system || '/' || o.stream || ' ' || o.op || ' ' || o.entity)"
+            " where b.state <> 'closed' and o.state = 'ready' and o.system = any(:systems)"
+            f" and o.integration = any(:names) and not {RESTS}"
+        ),
+        {"systems": list(systems), "names": list(integrations)},
+    )
+    return {(r.system, r.stream, r.entity, r.op): r.reason or "it was in trouble lately" for r in found}
+
+
 def claim(
     conn: Connection,
     lane: tuple[str, str, str, str],

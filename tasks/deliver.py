@@ -55,6 +55,8 @@ def deliver(
                     progressed |= _drain(world, lane, integrations, worker, done, only)
             if not progressed:
                 break
+    with world.transaction() as conn:  # what waits for a system that is left alone is trouble as long as it waits
+        done.stopped = {**delivery.resting_lanes(conn, names, integrations), **done.stopped}
     for (system, *_), because in done.stopped.items():
         done.troubled.setdefault(system, because)
     return done
