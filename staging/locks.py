@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import xxhash
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
 
 def lock_key(name: str) -> int:
@@ -34,9 +35,12 @@ def lane(engine: Engine, name: str, *, wait: bool = True) -> Iterator[Connection
         try:
             yield conn
         finally:
-            conn.execute(text("select pg_advisory_unlock_all()"))
-            conn.execute(text("reset lock_timeout"))
-            conn.execute(text("reset statement_timeout"))
+            try:
+                conn.execute(text("select pg_advisory_unlock_all()"))
+                conn.execute(text("reset lock_timeout"))
+                conn.execute(text("reset statement_timeout"))
+            except DBAPIError:
+                conn.invalidate()  # the session ended, and the lock with it
 
 
 def gate(conn: Connection, name: str) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from staging.engine import database_url, engine, transaction
 from staging.errors import DatabaseUnavailable, SchemaMissing, SchemaNewer
+from staging.tables import metadata
 
 VERSION_TABLE = "schema_version"
 VERSION_SCHEMA = "ops"
@@ -63,6 +64,12 @@ def ensure_current(over: Engine | None = None) -> None:
     """Raise SchemaMissing or SchemaNewer unless the database's schema is the one that this code works on."""
     with transaction(over) as connection:
         found = current(connection)
+        lacking = _lacking(connection) if found == head() else []
+    if lacking:
+        raise SchemaMissing(
+            f"the database says that its schema is at version {found}, but {', '.join(lacking[:3])} is not there:"
+            " it was changed by hand or set back in part; restore a backup"
+        )
     if found == head():
         return
     if found is None:
@@ -71,6 +78,16 @@ def ensure_current(over: Engine | None = None) -> None:
     raise SchemaMissing(
         f"the database's schema is at version {found}, this Concord needs {head()}: run `concord db upgrade`"
     )
+
+
+def _lacking(connection: Connection) -> list[str]:
+    """Tables that this version has and the database has not."""
+    wanted = sorted(table.fullname for table in metadata.tables.values())
+    found = connection.execute(
+        sa.text("select name from unnest(cast(:names as text[])) as name where to_regclass(name) is null"),
+        {"names": wanted},
+    )
+    return list(found.scalars())
 
 
 def is_known(version: str) -> bool:

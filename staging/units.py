@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from typing import TypeVar
 
+import psycopg
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
@@ -23,6 +24,10 @@ from staging.locks import lock_key
 TRIES = 5
 PATIENCE_SECONDS = 60.0
 """For how long a database that went away is waited for: a restart takes seconds."""
+PERSISTS_SECONDS = 120.0
+"""For how long a step comes back to a database that stops again and again (RELIABILITY P21)."""
+PAUSE_SECONDS = 0.5
+"""Before the second try; longer before each further one: whoever was in the way has gone by then."""
 COMMITTING = "3s"
 """How long a commit that was cut off may still go on, before its session is ended."""
 KEPT_DAYS = 1
@@ -43,12 +48,40 @@ def do(engine: Engine, what: str, work: Callable[[Connection], T]) -> T:
         token = uuid.uuid4().hex
         try:
             return _once(engine, token, what, work)
-        except DBAPIError as error:
-            if not _is_passing(error) or number == TRIES:
+        except (DBAPIError, psycopg.Error) as error:
+            if number == TRIES or not _is_worth_another(error):
                 raise
-            log.warning("%s was cut off (%s); trying again", what, type(error.orig).__name__)
+            log.warning("%s was cut off (%s); trying again", what, type(error).__name__)
         _wait_for(engine, until)
     raise AssertionError("a last try returns or raises")
+
+
+def persist(engine: Engine, what: str, step: Callable[[], T]) -> T:
+    """Does a whole step of a sync, again where the database went away or gave way to others in the middle of it: what
+    is done is known by its state, so a step goes on where it stopped. Bounded in tries and in patience.
+
+    Raises what the step raises when that does not pass, DatabaseUnavailable when the database stays away."""
+    until = time.monotonic() + PERSISTS_SECONDS
+    for number in range(1, TRIES + 1):
+        try:
+            return step()
+        except (DBAPIError, psycopg.Error, DatabaseUnavailable) as error:
+            if number == TRIES or not _is_worth_another(error):
+                raise
+            log.warning("%s was cut off (%s); going on with it", what, type(error).__name__)
+        time.sleep(PAUSE_SECONDS * number)
+        _wait_for(engine, until)
+    raise AssertionError("a last try returns or raises")
+
+
+def _is_worth_another(error: DBAPIError | psycopg.Error | DatabaseUnavailable) -> bool:
+    if isinstance(error, DatabaseUnavailable):
+        return True
+    cause = error.orig if isinstance(error, DBAPIError) else error  # COPY speaks to the driver itself
+    state = getattr(cause, "sqlstate", None)
+    # a refused or a lost connection has no code of PostgreSQL's
+    is_away = isinstance(cause, psycopg.OperationalError) and state is None
+    return is_away or state in _PASSING or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
 
 def _once(engine: Engine, token: str, what: str, work: Callable[[Connection], T]) -> T:
@@ -73,10 +106,6 @@ def _once(engine: Engine, token: str, what: str, work: Callable[[Connection], T]
                 raise
             log.warning("%s: the answer to the commit was lost, and it was committed", what)
         return outcome
-
-
-def _is_passing(error: DBAPIError) -> bool:
-    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _PASSING
 
 
 def _is_done(engine: Engine, token: str) -> bool:

@@ -232,8 +232,8 @@ def _doubts(world: World, creates: Sequence[Answer], records: Mapping[str, bytes
     ids = [str(a.receipt.source_id) for a in creates]
     program = world.outbound(entity, system, stream)
     natives = native_values([records.get(i, b"{}") for i in ids], program).to_list()
-    with world.transaction() as conn:
-        holders = crosswalk.holders(conn, entity, system, stream, ids)
+    # what was answered must not be lost because our database is away for a moment
+    holders = world.unit("who has these ids", lambda conn: crosswalk.holders(conn, entity, system, stream, ids))
     doubts: dict[int, str] = {}
     for answer, found_id, native in zip(creates, ids, natives, strict=True):
         held_by = holders.get(found_id)

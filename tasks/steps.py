@@ -24,7 +24,9 @@ from prefect.tasks import Task, exponential_backoff
 
 from canonical.problems import Refused
 from connectors.protocol import ConnectorError, Transient
+from staging import units
 from staging.errors import DatabaseTrouble, DatabaseUnavailable
+from staging.trouble import as_trouble
 from tasks import landscape as reading
 from tasks.deliver import deliver
 from tasks.extract import Extracted, extract
@@ -104,16 +106,22 @@ def without_values(error: Exception) -> Exception:
     if isinstance(error, ConnectorError):
         error.args = (ours(type(error).__name__, str(error)) or f"{error.where}: {type(error).__name__}",)
         return error
+    if away := as_trouble(error):
+        return away
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     where = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
     return StepFailed(f"{type(error).__name__} at {where}")
 
 
 def _guarded(step: Callable[P, R]) -> Callable[P, R]:
+    """The step as Prefect runs it: gone on with where our database went away, its errors without values."""
+
     @functools.wraps(step)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        at = args[0] if args else kwargs["at"]
+        assert isinstance(at, At)
         try:
-            return step(*args, **kwargs)
+            return units.persist(at.world.engine, step.__name__, functools.partial(step, *args, **kwargs))
         except Exception as error:
             raise without_values(error) from None
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from connectors.protocol import ConnectorError
-from staging import locks, pauses, runs
+from staging import locks, pauses, runs, units
 from staging.crash import crash_point
+from staging.engine import Connection
 from tasks import relearn, stopping
 from tasks.deliver import deliver
 from tasks.extract import Extracted, extract
@@ -28,6 +30,7 @@ from tasks.settle import Delivered
 from tasks.stage import Staged, stage
 from tasks.world import World
 
+T = TypeVar("T")
 Mode = Literal["incremental", "full"]
 MOST_ROUNDS = 5
 Stream = tuple[str, str]
@@ -109,27 +112,32 @@ class PlainSteps:
         for system, stream in streams:
             try:
                 tell = self.progress(system, stream) if self.progress else None
-                found.append(
-                    extract(self.world, system, stream, mode=mode, sync_id=self.sync_id, sample=sample, progress=tell)
-                )
+                read = partial(extract, self.world, system, stream, mode=mode, sample=sample, progress=tell)
+                found.append(self._done(f"read {system}/{stream}", partial(read, sync_id=self.sync_id)))
             except ConnectorError as error:
                 found.append(trouble(system, stream, "extract", error))
         return found
 
     def stage(self, streams: Sequence[Stream]) -> list[Staged | Trouble]:
-        return [stage(self.world, s, t, sync_id=self.sync_id, docs_dir=self.docs_dir) for s, t in streams]
+        one = partial(stage, self.world, sync_id=self.sync_id, docs_dir=self.docs_dir)
+        return [self._done(f"stage {s}/{t}", partial(one, s, t)) for s, t in streams]
 
     def resolve(self, entities: Sequence[str], integrations: tuple[str, ...]) -> list[Resolved]:
-        return [resolve(self.world, e, sync_id=self.sync_id, integrations=integrations) for e in entities]
+        one = partial(resolve, self.world, sync_id=self.sync_id, integrations=integrations)
+        return [self._done(f"resolve {e}", partial(one, e)) for e in entities]
 
     def plan(self, integrations: tuple[str, ...]) -> None:
-        plan_leftovers(self.world, integrations, sync_id=self.sync_id)
+        self._done("plan", partial(plan_leftovers, self.world, integrations, sync_id=self.sync_id))
 
     def release(self, integrations: tuple[str, ...]) -> Released:
-        return release(self.world, integrations)
+        return self._done("release", partial(release, self.world, integrations))
 
     def deliver(self, integrations: tuple[str, ...]) -> Delivered:
-        return deliver(self.world, integrations)
+        return self._done("deliver", partial(deliver, self.world, integrations))
+
+    def _done(self, what: str, step: Callable[[], T]) -> T:
+        """A step, gone on with where our database went away in the middle; not inside a transaction, which is lost."""
+        return step() if self.world.is_in_one else units.persist(self.world.engine, what, step)
 
 
 def trouble(system: str, stream: str, step: str, error: Exception) -> Trouble:
@@ -328,6 +336,8 @@ def _told(troubles: Iterable[Trouble]) -> str | None:
 
 
 def _end(world: World, sync_id: int, state: str, summary: Summary | None, error: str | None) -> None:
-    with world.transaction() as conn:
+    def end(conn: Connection) -> None:
         runs.end_sync(conn, sync_id, state, summary=summary.as_dict() if summary else None, error=error)
         crash_point("sync.ending")
+
+    world.unit("end sync", end)
