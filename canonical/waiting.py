@@ -43,6 +43,7 @@ FINDING_KINDS: Mapping[str, str] = {
     "new_field": "a field that was not there before: map it, or ignore it by name",
     "id_reused": "the record of this id is another one now: the last good values stay (accept: it is the same)",
     "edit_war": "a field is changed again and again: it is left alone in that target (accept: write it again)",
+    "mass_rewrite": "new declarations would rewrite very many records: they stay (accept: rewrite them)",
 }
 
 
@@ -126,5 +127,6 @@ def _finding(entry: Mapping[str, Any]) -> tuple[str, ...]:
         "new_field": f"map it, or ignore it by name: concord mapping report {entry['system']}",
         "id_reused": f"look in {entry['system']} which record this is",
         "edit_war": "find out who else writes there, and agree who is right",
+        "mass_rewrite": "see what it would change: concord plan all; correct the mapping, or accept it",
     }.get(str(entry["kind"]), f"correct it in {entry['system']}")
     return (by_hand, accept)

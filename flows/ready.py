@@ -9,8 +9,9 @@ from prefect.runtime import flow_run
 from staging import migrate
 from staging.errors import DatabaseTrouble
 from staging.model_changes import model_applied
+from tasks import incidents
 from tasks.landscape import folder_of
-from tasks.steps import At, opened
+from tasks.steps import At, opened, refused
 from tasks.watch import START_GRACE
 from tasks.world import World
 
@@ -20,9 +21,13 @@ class ModelNotApplied(DatabaseTrouble):
 
 
 def ready_world() -> World:
-    """The landscape that CONCORD_LANDSCAPE names. Raises Refused, DatabaseTrouble."""
-    world = opened(folder_of())
+    """The landscape that CONCORD_LANDSCAPE names; where its declarations are refused, as the version at work has it,
+    with an incident. Raises Refused, DatabaseTrouble."""
     migrate.ensure_current()
+    world = opened(folder_of())
+    key = f"declarations:{world.landscape.name}"
+    bad = refused(folder_of())
+    incidents.report(world, [incidents.refused_declarations(world, key, bad)] if bad else [], [] if bad else [key])
     with world.transaction() as conn:
         if not model_applied(conn, world.landscape.model):
             raise ModelNotApplied(f"the model of {world.landscape.name} is not applied: concord model apply")

@@ -22,7 +22,7 @@ from tasks import incidents, report
 from tasks import sync as syncs
 from tasks.rehearse import rehearse
 from tasks.steps import READERS, PrefectSteps, without_values
-from tasks.sync import Mode, Summary, SyncBusy
+from tasks.sync import Mode, Summary, SyncBusy, TurnedAway
 from tasks.world import World
 
 
@@ -66,6 +66,10 @@ def sync(
         summary = _sync(world, integration, mode, sample or None)
     except SyncBusy as busy:
         return Completed(name="Skipped", message=str(busy))
+    except TurnedAway as no:
+        incidents.report(world, [incidents.broken(world, integration, str(no))])
+        hooks.mark_told(flow_run.id)
+        return Failed(message=str(no))
     except Exception as error:
         incidents.conclude(world, integration, error)
         hooks.mark_told(flow_run.id)

@@ -95,3 +95,15 @@ def accepted_drop(conn: Connection, system: str, stream: str) -> int | None:
         {"system": system, "stream": stream, "days": BELIEVED_DAYS},
     ).scalar_one_or_none()
     return int(found) if found is not None else None
+
+
+def is_rewrite_accepted(conn: Connection, system: str, stream: str, declared: str) -> bool:
+    """Whether a person has agreed that these very declarations rewrite a stream's records."""
+    found = conn.execute(
+        text(
+            "select exists (select from ops.finding where state = 'accepted' and kind = 'mass_rewrite'"
+            " and system = :system and stream = :stream and theirs = :declared)"
+        ),
+        {"system": system, "stream": stream, "declared": declared},
+    )
+    return bool(found.scalar_one())

@@ -86,6 +86,24 @@ def merge(conn: Connection, entity: Entity, batch_id: int) -> int:
     return int(found.rowcount)
 
 
+def rewritten(conn: Connection, entity: Entity, batch_id: int) -> tuple[int, int]:
+    """How many of a batch's records say something else than before although nothing was read anew (a value that is
+    only added is no contradiction), and of how many that are read by other declarations than before."""
+    differs = " or ".join(
+        f"(s.{q} is not null and s.{q}::text is distinct from c.{q}::text and {literal(name)} <> all (c.absent))"
+        for name, q in ((name, ident(name)) for name in entity.columns)
+    )
+    found = conn.execute(
+        text(
+            f"select count(*) filter (where {differs}), count(*) from {candidate_table(entity)} c"
+            f" join {staged_table(entity)} s using (system, stream, source_id) where c.batch_id = :batch"
+            " and s.raw_id = c.raw_id and s.declared is distinct from c.declared and not s.deleted"
+        ),
+        {"batch": batch_id},
+    ).one()
+    return int(found[0]), int(found[1])
+
+
 def bury(conn: Connection, entity: Entity, system: str, stream: str, ids: Sequence[str], batch_id: int) -> int:
     """Marks staged records as gone at their source; gives how many were alive."""
     found = conn.execute(

@@ -200,6 +200,21 @@ def broken(world: World, name: str, cause: str) -> Cause:
     )
 
 
+def refused_declarations(world: World, key: str, bad: Refused) -> Cause:
+    """Declarations that cannot be read, while `world` as it was declared before stays at work."""
+    first, more = str(bad.problems[0]), len(bad.problems) - 1
+    return Cause(
+        key=key,
+        kind="BadDeclarations",
+        integration=", ".join(world.landscape.integrations),
+        system=None,
+        owner=_owners(world),
+        cause=f"new declarations are refused: {first}" + (f" (and {more} more)" if more else ""),
+        unaffected=f"everything runs on as declared before (version {world.landscape.digest[:8]})",
+        next_step="see every problem, correct the files: concord check",
+    )
+
+
 def silence_of(world: World, because: str | None = None) -> Cause:
     """The cause when nothing runs at all. Without `because` it is Prefect's word, as then none of our own code ran."""
     name = world.landscape.name
@@ -263,6 +278,7 @@ _TITLES = {
     "WalkExpired": "loses the way",
     "GateStopped": "batch stopped by validation",
     "DeliveryStopped": "takes no writes",
+    "BadDeclarations": "new declarations refused",
     "SyncFailed": "sync failed",
     "SyncMissed": "did not run",
     "SyncLate": "late",

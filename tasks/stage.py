@@ -24,7 +24,7 @@ from canonical.mapping.program import InboundProgram, Mapped
 from canonical.model import Entity
 from expectations.run import Verdict, run_batch
 from expectations.split import count_failing, failing_rows_sql
-from staging import hierarchy, landing, locks, queues, runs, staged
+from staging import doubts, hierarchy, landing, locks, queues, runs, staged
 from staging.crash import crash_point
 from tasks import poison
 from tasks.poison import Poison
@@ -135,6 +135,7 @@ def _stage_chunk(
         done.docs = part.docs or done.docs
         if verdict.action == "stop":
             done.stopped = f"{part.entity.name} from {system}/{stream.name}: {verdict.because}"
+    done.stopped = done.stopped or _rewrites_too_much(world, stream, system, digest, parts)
     if done.stopped:
         for part in parts:
             part.stop()
@@ -149,6 +150,31 @@ def _stage_chunk(
         crash_point("stage.merging")
     crash_point("stage.merged")
     done.tombstones += len(gone)
+
+
+def _rewrites_too_much(world: World, stream: Stream, system: str, digest: str, parts: Sequence[Part]) -> str | None:
+    """Why new declarations wait for a person: they would rewrite more records than the brake lets change at once,
+    although no system said anything new (fault matrix 59). None: they do not, or a person has agreed."""
+    with world.transaction() as conn:
+        counts = [staged.rewritten(conn, part.entity, part.batch) for part in parts if part.batch]
+        changed, of = (max(each) for each in zip(*counts, strict=True)) if counts else (0, 0)
+        limit = world.brake_of(system, stream.name).changes
+        if limit.allows(changed, of) or doubts.is_rewrite_accepted(conn, system, stream.name, digest):
+            if of:
+                doubts.close(conn, "mass_rewrite", system, stream.name, "what is declared now rewrites few records")
+            return None
+        because = f"new declarations would rewrite {changed:,} of {of:,} records of {system}/{stream.name}"
+        told = {
+            "kind": "mass_rewrite",
+            "entity": parts[0].entity.name,
+            "system": system,
+            "stream": stream.name,
+            "ours": str(changed),
+            "theirs": digest,
+            "because": because,
+        }
+        doubts.report(conn, world.owner_of_system(system), [told])
+    return f"{because}; the last good values stay until a person accepts it (concord findings list)"
 
 
 def _said_gone(stream: Stream, rows: pl.DataFrame) -> pl.Series:

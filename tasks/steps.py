@@ -28,6 +28,7 @@ from staging import units
 from staging.errors import DatabaseTrouble, DatabaseUnavailable
 from staging.trouble import as_trouble
 from tasks import landscape as reading
+from tasks import versions
 from tasks.deliver import deliver
 from tasks.extract import Extracted, extract
 from tasks.incidents import ours
@@ -50,6 +51,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _worlds: dict[Path, World] = {}
+_refused: dict[Path, Refused] = {}
 _lock = threading.Lock()
 
 
@@ -75,17 +77,30 @@ class At:
 def opened(folder: Path, digest: str | None = None) -> World:
     """This process's World of a landscape's folder: made once, and again when the declarations have another digest.
 
-    Without a digest the folder is read. Raises Refused, DatabaseUnavailable."""
+    Without a digest the folder is read; where its files are refused, the version that works goes on, and `refused` says
+    why. Raises Refused where none ever worked, DatabaseUnavailable."""
     folder = folder.absolute()
     with _lock:
         known = _worlds.get(folder)
         if known is not None and digest == known.landscape.digest:
             return known
-        landscape = reading.load(folder)
+        try:
+            landscape = reading.load(folder)
+            _refused.pop(folder, None)
+        except Refused as bad:
+            if digest is not None:
+                raise
+            _refused[folder] = bad
+            landscape = versions.last_good(folder, bad)
         if known is not None and landscape.digest == known.landscape.digest:
             return known
         _worlds[folder] = World(landscape, folder)
         return _worlds[folder]
+
+
+def refused(folder: Path) -> Refused | None:
+    """Why the declarations in a folder are not the ones at work; None: they are."""
+    return _refused.get(folder.absolute())
 
 
 def is_passing(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:

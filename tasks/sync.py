@@ -20,7 +20,7 @@ from connectors.protocol import ConnectorError
 from staging import locks, pauses, runs, units
 from staging.crash import crash_point
 from staging.engine import Connection
-from tasks import relearn, stopping
+from tasks import relearn, stopping, versions
 from tasks.deliver import deliver
 from tasks.extract import Extracted, extract
 from tasks.plan import note_declarations, plan_leftovers
@@ -28,6 +28,7 @@ from tasks.release import Released, release
 from tasks.resolve import Resolved, resolve
 from tasks.settle import Delivered
 from tasks.stage import Staged, stage
+from tasks.turned_away import TurnedAway as TurnedAway
 from tasks.world import World
 
 T = TypeVar("T")
@@ -42,10 +43,6 @@ class SyncBusy(Exception):
     def __init__(self, integration: str, since: str, by: str) -> None:
         self.integration, self.since, self.by = integration, since, by
         super().__init__(f"{integration} is running since {since}, started by {by}")
-
-
-class TurnedAway(Exception):
-    """What was asked for was not done, for a reason that a person acts on; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +143,10 @@ def trouble(system: str, stream: str, step: str, error: Exception) -> Trouble:
 
 
 def begin(world: World, name: str, mode: str, *, flow_run_id: str | None = None, started_by: str | None = None) -> int:
-    """Opens the sync's row in the ledger, with the declarations it works under."""
+    """Opens the sync's row in the ledger, with the declarations it works under. Raises OldDeclarations."""
     by = started_by or f"{getpass.getuser()}@{socket.gethostname()}"
     with world.transaction() as conn:
-        runs.pin_declaration(conn, world.landscape.digest, world.landscape.name, world.landscape.files)
+        versions.take_up(conn, world, by)
         return runs.begin_sync(
             conn, name, mode, declaration=world.landscape.digest, started_by=by, flow_run_id=flow_run_id
         )
@@ -222,6 +219,7 @@ def _rounds(
     for number in range(MOST_ROUNDS):
         if stopping.is_asked():
             break
+        versions.check(world)
         summary.rounds = number + 1
         _read(steps, summary, to_read, mode if number == 0 else "incremental", sample)
         for staged in steps.stage(to_read):

@@ -11,7 +11,7 @@ import typer
 from apps import session
 from apps.commands.systems import Answer, ask, show_answers
 from apps.exits import DATABASE, REFUSED, SYSTEM
-from apps.options import Json
+from apps.options import Json, Yes
 from apps.screen import count, emit, say, show, then
 
 if TYPE_CHECKING:
@@ -34,11 +34,20 @@ def check(
     schemas: Annotated[
         Path | None, typer.Option("--schemas", metavar="DIR", help="Only write the JSON Schemas for editors there.")
     ] = None,
+    activate: Annotated[
+        bool, typer.Option("--activate", help="Go back to these declarations although newer ones are at work.")
+    ] = False,
+    by: Annotated[str | None, typer.Option("--by", help="With --activate: your role.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="With --activate: why; it is kept.")] = None,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Read every declaration, compile every mapping, suite and model; then ask the database and every system."""
     if schemas is not None:
         _write_schemas(schemas)
+        return
+    if activate:
+        _activate(context, by, reason, yes=yes)
         return
     here = session.of(context)
     landscape = here.landscape()
@@ -58,6 +67,32 @@ def check(
     else:
         _print(landscape, compiled, advice, database, answers, offline=offline, all_advice=all_advice)
     raise typer.Exit(_code(advice, database, answers))
+
+
+def _activate(context: typer.Context, by: str | None, reason: str | None, *, yes: bool) -> None:
+    """Lets an older version of the declarations work again: said by name, with a reason."""
+    from apps import listing
+    from apps.commands.holds import prove
+    from staging import versions
+    from tasks import versions as deciding
+
+    if by is None or reason is None:
+        raise typer.BadParameter("--activate takes --by ROLE and --reason TEXT")
+    reason = listing.told(reason, "--reason")
+    with session.of(context).world() as world:
+        session.role(world.landscape, by)
+        with world.transaction() as conn:
+            working = versions.active(conn, world.landscape.name)
+        if working is None or working.digest == world.landscape.digest:
+            show("nothing to do: these declarations are the ones at work, or will be with the next sync")
+            return
+        changed = deciding.difference(working.files, world.landscape.files)
+        show(f"at work: {working.digest[:8]}; here: {world.landscape.digest[:8]}; they differ in {', '.join(changed)}")
+        prove(world, by)
+        session.confirmed("Let these declarations work again?", yes=yes)
+        deciding.put_back(world, by=by, reason=reason)
+        show(f"activated by {by}: {world.landscape.digest[:8]}", style="green")
+        then("see what it changes before it is done: concord plan all")
 
 
 def _write_schemas(folder: Path) -> None:

@@ -152,6 +152,7 @@ finding = Table(
         "new_field",
         "id_reused",
         "edit_war",
+        "mass_rewrite",
     ),
     one_of("action", "restore", "report", "ask"),
     one_of("state", "open", "corrected", "accepted"),

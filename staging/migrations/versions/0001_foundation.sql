@@ -371,7 +371,7 @@ CREATE TABLE ops.finding (
 	closed_by TEXT,
 	closed_because TEXT,
 	CONSTRAINT pk_finding PRIMARY KEY (id),
-	CONSTRAINT ck_finding_kind_is_known CHECK (kind in ('unauthorised_edit', 'duplicate', 'deleted_elsewhere', 'blank_at_first_link', 'orphan', 'bridge', 'unresolved_reference', 'difference', 'target_duplicate', 'reopened', 'ambiguous_create', 'unasked_answer', 'future_mark', 'count_drop', 'schema_drift', 'new_field', 'id_reused', 'edit_war')),
+	CONSTRAINT ck_finding_kind_is_known CHECK (kind in ('unauthorised_edit', 'duplicate', 'deleted_elsewhere', 'blank_at_first_link', 'orphan', 'bridge', 'unresolved_reference', 'difference', 'target_duplicate', 'reopened', 'ambiguous_create', 'unasked_answer', 'future_mark', 'count_drop', 'schema_drift', 'new_field', 'id_reused', 'edit_war', 'mass_rewrite')),
 	CONSTRAINT ck_finding_action_is_known CHECK (action in ('restore', 'report', 'ask')),
 	CONSTRAINT ck_finding_state_is_known CHECK (state in ('open', 'corrected', 'accepted')),
 	CONSTRAINT ck_finding_end_is_named CHECK (state = 'open' or (closed_at is not null and closed_by is not null and closed_because is not null))

@@ -86,7 +86,8 @@ def test_a_message_says_integration_owner_cause_what_goes_on_and_what_to_do(worl
     ("trouble", "command"),
     [
         (read("crm", "companies", "AuthFailed"), "(env CRM_TOKEN), then: concord sync customer-details"),
-        (read("crm", "companies", "CountDrop"), "concord sync customer-details --full"),
+        (read("crm", "companies", "CountDrop"), "concord findings list"),
+        (read("crm", "companies", "SchemaDrift"), "concord findings list, and accept; then: concord sync"),
         (read("crm", "companies", "GateStopped"), "concord quarantine"),
         (read("crm", "companies", "Misdeclared"), "concord check"),
         (read("crm", "companies", "SystemFault"), "concord systems check"),
