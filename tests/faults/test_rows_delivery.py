@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import psutil
 import pytest
 
-from staging import holds
+from staging import delivery, holds
 from staging.crash import VARIABLE
 from tasks.deliver import deliver
 from tasks.world import World
@@ -152,6 +153,34 @@ def test_row_08_a_worker_that_slept_past_its_lease_writes_nothing(
         return
     assert till.names() == ["Ann"]
     assert write_class == "C" or shop.is_at_rest()
+
+
+def test_row_08_what_a_worker_stores_that_has_lost_its_writes(till: Till, counter: Open) -> None:
+    """Every statement of a worker finds only writes that it still holds; of two that take over, one does."""
+    shop = counter(write_class="B")
+    till.sell_to("ann")
+    shop.ready()
+    lane, names = ("till", "buyers", "customer", "create"), tuple(shop.world.landscape.integrations)
+    with shop.world.transaction() as conn:
+        claimed = delivery.claim(conn, lane, names, worker="a", limit=5, lease_seconds=0.0)
+    [write] = [int(row["id"]) for row in claimed]
+    with shop.world.transaction() as conn:
+        assert delivery.take_over(conn, claimed, worker="b", lease_seconds=60) == {write}
+    answer = pl.DataFrame(
+        {
+            "outbox_id": [write], "state": ["ready"], "source_id": ["T1"], "reason": ["late"], "wait_seconds": [0.0],
+            "is_counted": [True],
+        }
+    )  # fmt: skip
+    with shop.world.transaction() as conn:
+        assert delivery.take_over(conn, claimed, worker="c", lease_seconds=60) == set()
+        assert delivery.sending(conn, [write], worker="a", lease_seconds=60, request="r/1", is_again=False) == set()
+        assert delivery.renew(conn, [write], worker="a", lease_seconds=60) == set()
+        assert delivery.settle(conn, answer, worker="a") == set()
+        assert delivery.park(conn, [write], "late", 1, worker="a") == 0
+        assert delivery.again(conn, [write], "late", worker="a") == 0
+    [kept] = shop.rows("select state, claimed_by, source_id, request from ops.outbox")
+    assert kept == {"state": "unknown", "claimed_by": "b", "source_id": None, "request": None}
 
 
 def test_row_09_four_workers_on_one_outbox(till: Till, counter: Open) -> None:
