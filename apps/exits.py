@@ -99,6 +99,8 @@ def _declared(error: BaseException) -> Stop | None:
     name = type(error).__name__
     if name == "SyncBusy":
         return Stop(BUSY, str(error), "see where it is: concord status")
+    if name == "OldDeclarations":
+        return Stop(REFUSED, str(error))
     if name == "PrefectUnavailable":
         return Stop(SYSTEM, str(error), "a sync needs no Prefect: concord sync --without-prefect")
     return None

@@ -24,7 +24,7 @@ from canonical.mapping.program import InboundProgram, Mapped
 from canonical.model import Entity
 from expectations.run import Verdict, run_batch
 from expectations.split import count_failing, failing_rows_sql
-from staging import doubts, hierarchy, landing, locks, queues, runs, staged
+from staging import doubts, hierarchy, identity_checks, landing, locks, queues, runs, staged
 from staging.crash import crash_point
 from tasks import poison
 from tasks.poison import Poison
@@ -72,6 +72,7 @@ def stage(
         _clear_leftovers(world, system, stream)
         with world.transaction() as conn:
             landing.rework(conn, system, stream, digest)
+            identity_checks.look_again(conn, system, stream)
             for child in world.children(system, stream):
                 landing.dirty_parents(conn, system, child.name, stream, digest)
             for makes in declared.makes:
@@ -358,11 +359,16 @@ class Part:
             queues.quarantine_failing(
                 conn, failing, entity=self.entity.name, batch_id=self.batch, owner=owner, declared=self.digest
             )
+            if result.check.name == identity_checks.RULE:
+                identity_checks.report_reused(conn, self.entity.name, self.batch, "it is another record than before")
         entries = self._entries()
         queues.quarantine(conn, entries, owner=owner, declared=self.digest)
         queues.resolve_quarantine(conn, self.batch, table, self.entity.name)
         failed = staged.failed_ids(conn, self.entity, self.batch)
         failed.update(self.live["source_id"][row] for row, _, _ in self.refused)
+        if doubtful := doubts.open_ids(conn, "id_reused", self.system, self.stream.name) - failed:
+            well = sorted(doubtful.intersection(self.live["source_id"]))
+            doubts.close_records(conn, "id_reused", self.system, self.stream.name, well, "it is the same again")
         passed = staged.merge(conn, self.entity, self.batch)
         outside = self._outside()
         staged.bury(conn, self.entity, self.system, self.stream.name, [*gone, *outside], self.batch)

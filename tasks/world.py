@@ -27,6 +27,7 @@ from staging import golden, units
 from staging.engine import Connection, Engine, transaction
 from staging.engine import engine as app_engine
 from staging.health import Healths
+from staging.identity_checks import identity_checks
 from staging.rates import Rates
 from staging.reference_checks import reference_checks
 from staging.tokens import Tokens
@@ -295,7 +296,7 @@ class World:
 
     def checks(self, entity: Entity, columns: Sequence[str]) -> tuple[Check, ...]:
         """What a batch of the entity that fills these columns is checked for."""
-        extra = reference_checks(entity, self.landscape.model)
+        extra = (*reference_checks(entity, self.landscape.model), *identity_checks(entity))
         return checks_for(entity, self.landscape.rules.get(entity.name), mapped=columns, extra=extra)
 
     def tolerance(self, entity: Entity) -> Limit | None:

@@ -119,7 +119,7 @@ def _code_of(message: str) -> int:
     """The exit code for the error that Prefect reports in words."""
     if any(name in message for name in ("DatabaseUnavailable", "SchemaMissing", "SchemaNewer", "OperationalError")):
         return DATABASE
-    return REFUSED if "Refused" in message else FAULT
+    return REFUSED if "Refused" in message or "concord check --activate" in message else FAULT
 
 
 def run_plainly(world: World, name: str, *, mode: Mode, sample: int | None) -> dict[str, Any]:

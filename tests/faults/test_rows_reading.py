@@ -596,3 +596,39 @@ def test_row_37_ids_that_differ_in_case_alone(bench: ShelfBench) -> None:
     bench.source.records = old
     assert bench.sync().trouble == []
     assert len(bench.names()) == 120
+
+
+def test_row_37_an_id_used_again_for_another_record(bench: ShelfBench) -> None:
+    """The record that was read under the id stays as it is everywhere, until a person says that it is the same."""
+    bench.source.fill(20)
+    bench.sync()
+    names = bench.names()
+    bench.source.put("r0007", name="Zebra Trading GmbH", note="another note", price=9)
+    for mode in ("incremental", "full"):
+        assert bench.sync(mode).trouble == []
+        assert bench.names() == names
+    (entry,) = bench.quarantine()
+    assert (entry["source_id"], entry["rule"]) == ("r0007", "same_record")
+    (finding,) = bench.rows("select id, kind, source_id from ops.finding where state = 'open'")
+    assert (finding["kind"], finding["source_id"]) == ("id_reused", "r0007")
+    bench.accept(finding["id"])
+    assert bench.sync("incremental").trouble == []
+    assert "Zebra Trading GmbH" in bench.names().values()
+    assert bench.quarantine() == []
+    assert bench.is_quiet()
+
+
+def test_row_37_all_ids_used_again_for_other_records(bench: ShelfBench) -> None:
+    """Where nearly every id stands for another record the stream stops: nothing is written over anything."""
+    bench.source.page_size = 40
+    bench.source.fill(60)
+    bench.sync()
+    names = bench.names()
+    for number in range(60):
+        bench.source.put(f"r{number:04}", name=f"Zebra{number} GmbH", note=f"other {number}")
+    bench.source.put("r0000", name="Yak GmbH")
+    done = bench.sync("incremental")
+    assert [t.kind for t in done.trouble] == ["GateStopped"]
+    assert "fail same_record" in done.trouble[0].cause
+    assert bench.names() == names
+    assert bench.quarantine() == []
