@@ -40,7 +40,26 @@ def enqueue(conn: Connection, rows: pl.DataFrame) -> int:
     in_order = rows.sort("canonical_id", maintain_order=True)  # of the indexes
     written = write_frame(conn, _TABLE, in_order.with_columns(pl.lit("planned").alias("state")))
     learn(conn, _TABLE, written)
+    _ask_about_doubtful(conn)
     return written
+
+
+def _ask_about_doubtful(conn: Connection) -> None:
+    """A planned create of a record that may exist there already, as an earlier one was sent, never answered and ended
+    by a person, is asked about again: nobody has said yet which record it is."""
+    doubtful = "e.state = 'superseded' and e.op = 'create' and e.request is not null"
+    if not conn.execute(text(f"select exists (select from ops.outbox e where {doubtful})")).scalar_one():
+        return
+    conn.execute(
+        text(
+            "update ops.outbox o set reason = 'it may exist there: an earlier create was sent and never answered'"
+            " where o.state = 'planned' and o.op = 'create' and o.reason is null and exists (select from ops.outbox e"
+            f" where {doubtful} and e.canonical_id = o.canonical_id and e.entity = o.entity and e.system = o.system"
+            " and e.stream = o.stream and not exists (select from ops.outbox d where d.canonical_id = e.canonical_id"
+            " and d.entity = e.entity and d.system = e.system and d.stream = e.stream and d.op = 'create'"
+            " and d.state = 'delivered' and d.id > e.id))"
+        )
+    )
 
 
 def begin_plan(

@@ -280,6 +280,10 @@ def test_row_23_reset_after_the_create_was_stored_class_c(till: Till, counter: O
         holds.reject(conn, hold["id"], by="head", reason="it is there")
     shop.settled()
     assert till.names() == ["Ann"]
+    till.sell_to("ann", note="moved house")
+    shop.sync()
+    assert shop.states() == {"held": 1}, "what may be there is asked about again when it changes"
+    assert till.names() == ["Ann"]
     assert shop.is_at_rest()
 
 

@@ -528,6 +528,8 @@ CREATE TABLE ops.outbox (
 
 CREATE INDEX ix_outbox_canonical_id ON ops.outbox (canonical_id);
 
+CREATE INDEX ix_outbox_doubtful ON ops.outbox (canonical_id) WHERE state = 'superseded' and op = 'create' and request is not null;
+
 CREATE INDEX ix_outbox_held ON ops.outbox (hold_id) WHERE state = 'held';
 
 CREATE INDEX ix_outbox_open ON ops.outbox (system, stream, entity, canonical_id) WHERE state in ('planned', 'ready', 'waiting', 'held', 'inflight', 'unknown');
