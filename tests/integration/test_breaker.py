@@ -22,6 +22,7 @@ def let_pass(database: TestDatabase) -> None:
 
 
 def test_row_58_failures_of_all_processes_open_it_and_one_of_them_tries(database: TestDatabase) -> None:
+    """Failures count over all processes; when its time is over one of them tries, and the others wait for what it finds."""
     ours, theirs = Healths(database.engine), Healths(database.engine)
     for number in range(THRESHOLD - 1):
         (ours if number % 2 else theirs).failed("crm", "SystemFault 500")
@@ -44,6 +45,7 @@ def test_row_58_failures_of_all_processes_open_it_and_one_of_them_tries(database
 
 
 def test_row_58_failures_counted_at_once_are_all_counted(database: TestDatabase) -> None:
+    """Workers that fail in the same moment are all counted, and open the breaker once."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: Healths(database.engine).failed("crm", "503"), range(THRESHOLD + 3)))
     health = Healths(database.engine).of("crm")
@@ -55,6 +57,7 @@ def test_row_58_failures_counted_at_once_are_all_counted(database: TestDatabase)
 def test_row_18_a_system_that_is_down_is_left_alone_and_comes_back_by_itself(
     main_job: MainJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A system that answers 500 to everything is left alone, buries no record, and is read again by itself."""
     from canonical import health
 
     monkeypatch.setattr(health, "FIRST_SECONDS", 2.0)

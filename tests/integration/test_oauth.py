@@ -177,6 +177,7 @@ def test_a_token_is_renewed_before_it_ends(job: MainJob) -> None:
 def test_row_40_tokens_that_end_in_the_middle_of_reading_cost_no_record(
     job: MainJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Tokens that end again and again while streams are read are renewed on the way: every record arrives."""
     monkeypatch.setattr(reading, "PAGE_SIZE", 10)
     before = job.sync(mode="full")
     job.reopen()
@@ -196,6 +197,7 @@ def test_row_40_tokens_that_end_in_the_middle_of_reading_cost_no_record(
 
 
 def test_row_40_a_renewal_that_fails_once_is_not_noticed(job: MainJob) -> None:
+    """A token endpoint that stumbles once is asked again, and nobody notices."""
     for trouble in ({"kind": "status", "status": 503}, {"kind": "reset_before"}, {"kind": "html200"}):
         door(job, "/expire")
         job.fault("accounting", path=TOKEN_PATH, **trouble)
@@ -204,6 +206,7 @@ def test_row_40_a_renewal_that_fails_once_is_not_noticed(job: MainJob) -> None:
 
 
 def test_row_40_an_answer_that_is_lost_after_the_rotation_is_asked_for_again(job: MainJob) -> None:
+    """An answer that is lost after the refresh token was rotated is asked for again with the old one."""
     door(job, "/expire")
     job.fault("accounting", kind="reset_after", path=TOKEN_PATH)
     check(job)
@@ -211,6 +214,7 @@ def test_row_40_an_answer_that_is_lost_after_the_rotation_is_asked_for_again(job
 
 
 def test_row_40_a_renewal_that_fails_for_ever_stops_that_system_alone(job: MainJob) -> None:
+    """A token endpoint that fails for ever stops its system alone: no record is buried, the others go on."""
     door(job, "/expire")
     job.fault("accounting", kind="status", status=500, path=TOKEN_PATH, count=-1)
     done = job.sync()
@@ -221,6 +225,7 @@ def test_row_40_a_renewal_that_fails_for_ever_stops_that_system_alone(job: MainJ
 
 
 def test_row_40_a_right_that_was_taken_away_is_told(job: MainJob) -> None:
+    """A scope that was removed is told with what to type; no token is renewed in vain."""
     door(job, "/withdraw")
     with pytest.raises(AuthFailed, match=r"not permitted .*\(403\).*concord systems authorize accounting"):
         check(job)
@@ -228,6 +233,7 @@ def test_row_40_a_right_that_was_taken_away_is_told(job: MainJob) -> None:
 
 
 def test_row_40_a_revoked_authorisation_is_told_once_and_mended_by_the_command(job: MainJob) -> None:
+    """A revoked authorisation is asked for once, told, and mended by the command that the message names."""
     door(job, "/revoke")
     door(job, "/expire")
     for _ in range(2):
@@ -251,6 +257,7 @@ def test_row_40_a_revoked_authorisation_is_told_once_and_mended_by_the_command(j
 def test_row_40_killed_around_a_rotation(
     job: MainJob, tmp_path: Path, point: str, grace: int, is_mended: bool, stands: str
 ) -> None:
+    """Killed around a rotation, the next run goes on with the token, or says that somebody must authorise again."""
     door(job, "", grace_seconds=grace)
     door(job, "/expire")
     code, said = checked(job, tmp_path, **{VARIABLE: point})
@@ -275,6 +282,7 @@ def test_row_40_killed_around_a_rotation(
 def test_row_41_secrets_that_are_rotated_while_running(
     job: MainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The next request uses the new secret without a restart; neither old nor new is shown or logged anywhere."""
     kept = tmp_path / "crm-token"
     kept.write_text("canary-old-0815\n")
     job.replace_in("landscape.yaml", "token: {env: CRM_TOKEN}", f'token: {{file: "{kept}"}}')

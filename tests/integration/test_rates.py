@@ -117,6 +117,7 @@ def test_a_slow_down_is_heard_by_every_process(database: TestDatabase, system: L
 
 
 def test_row_20_a_days_quota_keeps_a_share_for_deliveries(database: TestDatabase) -> None:
+    """A tenth of a day's quota is kept: reading is refused while deliveries still go."""
     rates, day = Rates(database.engine), [(100, 86_400.0)]
     assert rates.take("crm", day, 500).granted == 90
     refused = rates.take("crm", day, 1)
