@@ -22,7 +22,7 @@ def let_pass(database: TestDatabase) -> None:
 
 
 def test_row_58_failures_of_all_processes_open_it_and_one_of_them_tries(database: TestDatabase) -> None:
-    """Failures count over all processes; when its time is over one of them tries, and the others wait for what it finds."""
+    """Failures count over all processes; when its time is over one of them tries, and the others wait for it."""
     ours, theirs = Healths(database.engine), Healths(database.engine)
     for number in range(THRESHOLD - 1):
         (ours if number % 2 else theirs).failed("crm", "SystemFault 500")
