@@ -27,7 +27,7 @@ def watch() -> State[Any]:
     """Look for what should have happened and did not, open or close its incidents, and send waiting alerts."""
     world = ready_world()
     found = look(world, was_away=overdue_since() is not None)
-    for dead in found.abandoned:
+    for dead in found.dead_runs:
         if dead.flow_run_id:
             _close_flow_run(dead.flow_run_id, f"sync {dead.id} is dead: nobody holds its lane")
     report.show_watch(found.causes)

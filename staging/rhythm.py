@@ -167,6 +167,18 @@ def abandon(conn: Connection, sync_id: int) -> bool:
     return bool(found.rowcount)
 
 
+def abandoned_lately(conn: Connection, seconds: float) -> list[RunningSync]:
+    """Syncs of flow runs that were closed because their process was gone, no longer ago than this."""
+    rows = conn.execute(
+        text(
+            "select id, integration, started_at, started_by, flow_run_id from ops.sync where state = 'abandoned'"
+            " and flow_run_id is not null and ended_at > clock_timestamp() - make_interval(secs => :age) order by id"
+        ),
+        {"age": seconds},
+    )
+    return [RunningSync(int(r.id), r.integration, r.started_at, r.started_by, r.flow_run_id) for r in rows]
+
+
 def overdue_holds(conn: Connection, integrations: Sequence[str]) -> list[OverdueHold]:
     """Open holds whose time to answer is over, the oldest first."""
     rows = conn.execute(

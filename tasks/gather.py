@@ -16,7 +16,6 @@ from staging import crosswalk, delivery, doubts, flips, golives, pauses, queues,
 from staging.engine import Connection
 from tasks.world import World
 
-
 FEW = 5_000
 """Wars are looked for among so many records at once; where more change together it is the brake's business."""
 

@@ -35,6 +35,7 @@ BEGIN = timedelta(seconds=30)
 BEGIN_SECONDS = 60.0
 """Between opening its row and taking its lane a sync may be this old without being dead."""
 SILENT_MESSENGER_SECONDS = 900.0
+DEAD_RUNS_SECONDS = 86_400.0
 _DO_NOT_EXPLAIN = ("late:", "stale:", "messenger:", "holds")
 """Incidents that are no reason for an integration to be late."""
 
@@ -45,6 +46,8 @@ class Watched:
 
     causes: list[Cause] = field(default_factory=list)
     abandoned: list[RunningSync] = field(default_factory=list)
+    dead_runs: list[RunningSync] = field(default_factory=list)
+    """Syncs whose process is gone, also those that a later sync has closed: in Prefect they may still seem to run."""
     well: list[str] = field(default_factory=list)
     """Keys of incidents that are disproved."""
     known: list[str] = field(default_factory=list)
@@ -135,6 +138,7 @@ def watch(world: World, *, was_away: bool = False) -> Watched:
     with world.transaction() as conn:
         dead = _dead(world, rhythm.running_syncs(conn, BEGIN_SECONDS), set(world.landscape.integrations))
         found.abandoned = [each for each in dead if rhythm.abandon(conn, each.id)]
+        found.dead_runs = rhythm.abandoned_lately(conn, DEAD_RUNS_SECONDS)
         now = rhythm.clock(conn)
         since = rhythm.known_since(conn, world.landscape.name) or now
         runs = rhythm.last_runs(conn, list(world.landscape.integrations))

@@ -195,7 +195,7 @@ def print_trouble(troubles: Sequence[Mapping[str, Any]]) -> None:
 
 def _told(kind: str, cause: str) -> str:
     """A cause without what a system answered: that may hold a person's data, and what is printed here ends in logs and
-    in cron's mails. `concord status` has all of it."""
+    in cron's mails. `concord status --json` has all of it."""
     from tasks.incidents import ours
 
     return ours(kind, cause)

@@ -5,12 +5,15 @@ A shop, books and messengers answer over real sockets; time passes by making eve
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +24,16 @@ import sqlalchemy as sa
 from apps.cli import run
 from connectors.protocol import Limits
 from connectors.slack import Slack
+from deployments import prefect_local
 from staging import alerts as store
 from staging.engine import engine
 from staging.errors import DatabaseUnavailable
 from staging.incidents import Cause
 from tasks import alerts, incidents, without_ledger
+from tests.fixtures.badsource import Reply
 from tests.fixtures.database import TestDatabase
 from tests.fixtures.messengers import HOOK, Office, Said, opened_office
+from tests.fixtures.prefect import FAST, pages
 
 TOP = Path(__file__).resolve().parents[2]
 HEAD = "ada@example.com"
@@ -60,6 +66,100 @@ def tries(office: Office) -> dict[str, int]:
         " join ops.alert_outbox a on a.id = t.alert_id group by 1"
     )
     return {row["what"]: row["n"] for row in rows}
+
+
+# ------------------------------------------------------------------------------------- 6: who starts the runs is killed
+
+
+@contextmanager
+def serving(office: Office, home: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`concord serve` with a Prefect server of its own; both are killed in the end."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "deployments.serve", str(office.folder)], cwd=TOP, stdout=output, stderr=output,
+            env={**environment, "CONCORD_HOME": str(home), "PYTHONUNBUFFERED": "1", **FAST},
+        )  # fmt: skip
+    try:
+        until(240, "it does not serve", lambda: b"serving landscape" in log.read_bytes())
+        yield process
+    finally:
+        kill_tree(process.pid)
+        process.wait(20)
+
+
+def kill_tree(pid: int, but: int | None = None) -> None:
+    """kill -9 of a process and of whatever it has started, `but` this one and what that has started."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(pid)
+        spared = {but, *(each.pid for each in psutil.Process(but).children(recursive=True))} if but else set()
+        for each in (*parent.children(recursive=True), parent):
+            if each.pid not in spared:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
+
+
+def until(seconds: float, otherwise: str, look: Any) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.5)
+    return found
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("is_server_killed", [False, True], ids=["worker", "worker and server"])
+def test_row_06_kill_9_of_the_worker_and_of_prefects_server(
+    office: Office, tmp_path: Path, is_server_killed: bool
+) -> None:
+    """The lane goes on with the next run that is due, the run that seems to run for ever is closed, and it is told."""
+    file = office.folder / "landscape.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("*/5 * * * *", "* * * * *"), encoding="utf-8")
+    home, running = tmp_path / "home", "select flow_run_id from ops.sync where state = 'running'"
+    hang = threading.Event()
+
+    def slow(path: str, query: Mapping[str, str]) -> Reply | None:
+        hang.wait(120)
+        return None
+
+    office.source.fault = slow
+    try:
+        with serving(office, home, tmp_path / "first.log") as worker:
+            [dead] = until(180, "no run began", lambda: office.rows(running))
+            server = prefect_local.running(home / "prefect")
+            assert server is not None
+            assert server.pid is not None
+            kill_tree(worker.pid, but=server.pid)
+            if is_server_killed:
+                kill_tree(server.pid)
+        hang.set()
+        with serving(office, home, tmp_path / "second.log"):
+            complete = "select from ops.sync where state = 'complete'"
+            until(240, "the lane does not go on", lambda: office.rows(complete))
+            assert len(office.names()) == 3
+            server = prefect_local.running(home / "prefect")
+            assert server is not None
+            with pages(server) as client:
+                watch = client.get("/deployments/name/watch/watch").raise_for_status().json()["id"]
+                client.post(
+                    f"/deployments/{watch}/create_flow_run", json={"state": {"type": "SCHEDULED"}}
+                ).raise_for_status()
+
+                def is_closed() -> bool:
+                    found = client.get(f"/flow_runs/{dead['flow_run_id']}").raise_for_status().json()
+                    return bool(found["state_type"] == "CRASHED")
+
+                until(240, "the dead run seems to run", is_closed)
+            until(180, "nobody was told", lambda: "ended without a word" in office.slack.text)
+    finally:
+        hang.set()
+        file.write_text(text, encoding="utf-8")
+        if (left := prefect_local.running(home / "prefect")) and left.pid:
+            kill_tree(left.pid)
+    office.source.fault = None
+    assert office.is_quiet()
 
 
 # ---------------------------------------------------------------------------------------------- 56: a messenger fails
