@@ -199,7 +199,7 @@ def print_replayed(queue: Queue, done: Sequence[Replayed], *, is_dry: bool, as_j
             show(f"… and {len(done) - MOST_SHOWN:,} more (--json has them all)")
         told = ", ".join(f"{n:,} {outcome}" for outcome, n in tally.most_common())
         show(f"\n{'would be: ' if is_dry else ''}{told or 'nothing to do'}")
-        if is_dry:
+        if is_dry and set(tally) - {"failing", "left"}:
             then("do it: the same with --by ROLE --reason TEXT and without --dry-run")
         elif tally["queued"]:
             then("send them now: concord deliver (or leave them to the next delivery)")
