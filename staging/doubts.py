@@ -107,3 +107,15 @@ def is_rewrite_accepted(conn: Connection, system: str, stream: str, declared: st
         {"system": system, "stream": stream, "declared": declared},
     )
     return bool(found.scalar_one())
+
+
+def open_by_stream(conn: Connection, kinds: Sequence[str]) -> list[tuple[str, str, str, str, int]]:
+    """Open findings of some kinds as (kind, entity, system, stream, how many)."""
+    found = conn.execute(
+        text(
+            "select kind, min(entity) as entity, system, stream, count(*) as n from ops.finding where state = 'open'"
+            " and kind = any(:kinds) group by kind, system, stream order by kind, system, stream"
+        ),
+        {"kinds": list(kinds)},
+    )
+    return [(r.kind, r.entity, r.system, r.stream, int(r.n)) for r in found]

@@ -20,7 +20,7 @@ from staging import alerts
 from staging import incidents as store
 from staging.errors import DatabaseTrouble
 from staging.incidents import Cause, Recovered, Standing
-from tasks import messengers, without_ledger
+from tasks import doubtful, messengers, without_ledger
 from tasks.alerts import AFTER_WORK_SECONDS, QUIET, send_alerts
 from tasks.sync import Summary, SyncBusy, Trouble
 from tasks.world import World
@@ -279,6 +279,7 @@ _TITLES = {
     "GateStopped": "batch stopped by validation",
     "DeliveryStopped": "takes no writes",
     "BadDeclarations": "new declarations refused",
+    "Doubt": "in doubt",
     "SyncFailed": "sync failed",
     "SyncMissed": "did not run",
     "SyncLate": "late",
@@ -419,11 +420,11 @@ def tell(world: World, *, patience_seconds: float = AFTER_WORK_SECONDS) -> int:
 
 def report_trouble(world: World, summary: Summary, name: str) -> int:
     """After a sync: each cause of trouble becomes or stays an incident, and what went well closes its own."""
-    causes = causes_of(world, summary.trouble, name)
+    causes = [*causes_of(world, summary.trouble, name), *doubtful.causes(world)]
     bad = {cause.key for cause in causes}
     with world.transaction() as conn:
         known = store.open_keys(conn)
-    well = disproved(world, summary, name)
+    well = disproved(world, summary, name) | {key for key in known if key.startswith(doubtful.KEY)}
     return report(world, causes, [key for key in known if key in well and key not in bad])
 
 

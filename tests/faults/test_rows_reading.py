@@ -6,13 +6,17 @@ target, in the ledger, and whether one more full cycle has anything left to do.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from prefect.server.schemas.schedules import CronSchedule
 
 from staging import crash
+from tasks import incidents
 from tests.fixtures.badsource import LIST, Reply
 from tests.fixtures.database import TestDatabase
 from tests.fixtures.shelf import Fault, Shelf, ShelfBench
@@ -410,7 +414,11 @@ def test_row_34_one_record_dated_2999(bench: ShelfBench) -> None:
     """The record is staged and its mark is refused and reported; it moves no cursor, and others are read on."""
     bench.source.fill(3)
     bench.source.put("odd", at="2999-01-01T00:00:00Z", name="From the future Ltd")
-    bench.sync()
+    for _ in range(2):
+        incidents.conclude(bench.world, "all", bench.sync())
+    (told,) = bench.rows("select kind, cause, next_step from ops.incident where state = 'open'")
+    assert told["cause"].startswith("shop/bookings, 1 record: a record's change mark lies in the future")
+    assert told["next_step"] == "see them: concord findings list --kind future_mark"
     assert "From the future Ltd" in bench.names().values()
     cursor = bench.cursor()
     assert cursor is not None
@@ -423,9 +431,61 @@ def test_row_34_one_record_dated_2999(bench: ShelfBench) -> None:
     assert "Later Ltd" in bench.names().values()
     assert bench.is_quiet()
     bench.source.put("odd", name="Dated right Ltd")
-    bench.sync("incremental")
+    incidents.conclude(bench.world, "all", bench.sync("incremental"))
     assert bench.rows("select from ops.finding where state = 'open'") == []
+    assert bench.rows("select from ops.incident where state = 'open'") == []
     assert bench.is_quiet()
+
+
+@pytest.mark.parametrize("hours", [24, -1], ids=["a-day-ahead", "an-hour-back"])
+def test_row_35_our_own_clock_jumps(bench: ShelfBench, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    """What is read, swept and let go is asked of the source's clock and of the database's: ours changes nothing."""
+    from datetime import datetime, tzinfo
+
+    shift = timedelta(0)
+
+    class Jumping(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Jumping:
+            return cls.fromtimestamp((datetime.now(tz) + shift).timestamp(), tz)
+
+    real = time.time
+    monkeypatch.setattr("connectors.paging.marks.datetime", Jumping)
+    monkeypatch.setattr("connectors.http.outcome.datetime", Jumping)
+    monkeypatch.setattr(time, "time", lambda: real() + shift.total_seconds())
+    bench.source.fill(5)
+    bench.sync()
+    for number, shift in enumerate((timedelta(hours=hours), timedelta(0))):  # noqa: B007 - read by the clock
+        bench.source.tick(minutes=20)
+        bench.source.put(f"r000{number}", name=f"Changed {number} Ltd")
+        done = bench.sync("incremental")
+        assert done.trouble == []
+        assert f"Changed {number} Ltd" in bench.names().values()
+    modes = bench.rows("select mode from landing.extract_run where system = 'shop' order by id")
+    assert [m["mode"] for m in modes[1:]] == ["incremental"] * (len(modes) - 1), "no sweep was due early"
+    assert bench.is_quiet()
+
+
+@pytest.mark.parametrize(
+    "night",
+    ["2028-02-28T23:50:00", "2026-12-31T23:50:00", "2026-03-29T00:50:00", "2026-10-25T00:50:00"],
+    ids=["29-february", "new-year", "summer-time-begins", "summer-time-ends"],
+)
+def test_row_35_nights_that_calendars_trip_over(bench: ShelfBench, night: str) -> None:
+    """Changes on both sides of the hour are read once each; a nightly schedule fires once."""
+    from datetime import UTC, datetime
+
+    bench.source.now = datetime.fromisoformat(night).replace(tzinfo=UTC)
+    for number in range(5):
+        bench.source.put(f"r{number}", name=f"Guest {number} Ltd")
+        bench.source.tick(minutes=10)
+        assert bench.sync("incremental").trouble == []
+    assert len(bench.names()) == 5
+    assert bench.is_quiet()
+    begin = datetime.fromisoformat(night).replace(tzinfo=UTC) - timedelta(hours=2)
+    nightly = CronSchedule(cron="30 1 * * *", timezone="Europe/London")
+    fired = asyncio.run(nightly.get_dates(n=10, start=begin, end=begin + timedelta(hours=24)))
+    assert len(fired) == 1
 
 
 # ---------------------------------------------------------------------------------- 36 and 37: another shape, other ids
