@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 from psycopg import errors as pg
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, TimeoutError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
 
 from staging.errors import DatabaseTrouble, DatabaseUnavailable, SchemaMissing
 
@@ -13,9 +13,9 @@ def as_trouble(error: BaseException) -> DatabaseTrouble | None:
     """The trouble that an error tells of; None where it is a fault of ours, or no matter of the database."""
     if isinstance(error, TimeoutError):
         return DatabaseUnavailable("no connection to the database became free in time")
-    if not isinstance(error, DBAPIError) or error.orig is None:
+    cause = error.orig if isinstance(error, DBAPIError) else error  # COPY speaks to the driver itself
+    if not isinstance(cause, psycopg.Error):
         return None
-    cause = error.orig
     said = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
     if isinstance(cause, pg.UndefinedTable | pg.InvalidSchemaName):
         return SchemaMissing(f"{said}: run `concord db upgrade`, then `concord model apply`")
@@ -25,7 +25,9 @@ def as_trouble(error: BaseException) -> DatabaseTrouble | None:
         return DatabaseUnavailable(f"the database does not let us: {said}")
     if isinstance(cause, pg.DiskFull | pg.OutOfMemory):
         return DatabaseUnavailable(f"the database server has no room left: {said}; nothing is half done")
-    if isinstance(error, OperationalError) or error.connection_invalidated:
+    if isinstance(cause, pg.DeadlockDetected | pg.SerializationFailure | pg.LockNotAvailable):
+        return DatabaseUnavailable(f"others were in the way again and again: {said}; nothing is half done")
+    if isinstance(cause, psycopg.OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
         return DatabaseUnavailable(f"the database went away: {said}; what was committed stays, run it again")
     return None
 
