@@ -169,6 +169,10 @@ class Nursery:
                     self._children[number].over(told["code"])
                 self._news.notify_all()
         with self._news:
+            for child in self._children.values():  # nobody is left who could tell how they ended
+                if child.is_alive:
+                    child.signal(signal.SIGKILL)
+                    child.over(-signal.SIGKILL)
             self._news.notify_all()
 
 
