@@ -6,20 +6,25 @@ another record must not be believed: then nearly nothing agrees.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 
 SHORTEST = 3
 """Characters that a cut text must at least keep to be told."""
 LEAST_SHARE = 0.5
+_DATE = re.compile(r"\d{4}-\d\d-\d\d|/Date\(|\d\d? [A-Z][a-z]{2}|[\[{]")
+"""How dates of vendors begin, and lists."""
 
 
 def is_another(asked: Mapping[str, str | None], read: Mapping[str, str | None]) -> bool:
-    """Whether a record cannot be the one that was asked for: of the fields that both name, most say something else.
+    """Whether a record cannot be the one that was asked for: of the words that both have, most say something else.
 
-    asked, read: target path → text. Where nothing can be compared it may be the one."""
-    both = [(value, read[path]) for path, value in asked.items() if value is not None and read.get(path) is not None]
-    alike = sum(is_alike(ours, str(theirs)) for ours, theirs in both)
+    asked, read: target path → text. Numbers and dates have too many spellings to prove anything; where there are no
+    words to compare it may be the one."""
+    pairs = [(str(value or ""), str(read.get(path) or "")) for path, value in asked.items()]
+    both = [(ours, theirs) for ours, theirs in pairs if _is_word(ours) and _is_word(theirs)]
+    alike = sum(is_alike(ours, theirs) for ours, theirs in both)
     return bool(both) and alike < len(both) * LEAST_SHARE
 
 
@@ -33,6 +38,10 @@ def is_alike(ours: str, theirs: str) -> bool:
         return abs(numbers[0] - numbers[1]) < 1
     shorter, longer = sorted((one, other), key=len)
     return len(shorter) >= SHORTEST and longer.startswith(shorter)
+
+
+def _is_word(value: str) -> bool:
+    return any(char.isalpha() for char in value) and not _DATE.match(value)
 
 
 def _plain(value: str) -> str:
