@@ -225,6 +225,17 @@ class Ground:
                 drop_database(admin, name)
         shutil.rmtree(copy.folder, ignore_errors=True)
 
+    @contextmanager
+    def with_defect(self, module: str) -> Iterator[None]:
+        """Workers started within the block have imported this module: a proof of the proof itself."""
+        sound, self.nursery = self.nursery, Nursery(also=module)
+        self.nursery.open()
+        try:
+            yield
+        finally:
+            self.nursery.close()
+            self.nursery = sound
+
     def restart_database(self) -> None:
         """Stops the server as if its machine had lost its power, and starts it again; returns when it answers."""
         self.server.stop(mode="immediate")

@@ -11,6 +11,7 @@ anything, and uses no library that keeps threads, so that a fork of it is whole.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -106,9 +107,12 @@ class Child:
 
 
 class Nursery:
-    """Children on request. `open` before the first, `close` after the last: whoever still lives then is ended."""
+    """Children on request. `open` before the first, `close` after the last: whoever still lives then is ended.
 
-    def __init__(self) -> None:
+    also: a module that is imported as well, with whatever that changes: a proof of proofs plants a defect so."""
+
+    def __init__(self, also: str = "") -> None:
+        self.also = also
         self._process: subprocess.Popen[str] | None = None
         self._children: dict[int, Child] = {}
         self._asked: dict[int, tuple[Path, Path]] = {}
@@ -119,7 +123,7 @@ class Nursery:
         """Starts the nursery's process; it imports while other things are made ready."""
         environment = {**os.environ, **_ONE_THREAD, "PYTHONPATH": str(_TOP)}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "apps.proving.nursery"],
+            [sys.executable, "-m", "apps.proving.nursery", *([self.also] if self.also else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -185,6 +189,8 @@ def serve() -> None:
 
     from apps.proving import worker  # noqa: F401
 
+    for also in sys.argv[1:]:
+        importlib.import_module(also)
     numbers: dict[int, int] = {}
     buffer = b""
     while True:

@@ -40,7 +40,7 @@ def prove(
     begins after so many. Raises RuntimeError where the undisturbed run does not come to rest."""
     began = time.monotonic()
     done: list[Cell] = []
-    with _ready(home, twins, tell, scale) as base:
+    with ready(home, twins, tell, scale) as base:
         planned = list(_planned(base, points, hits))
         for number, (name, run) in enumerate(planned, 1):
             if minutes is not None and time.monotonic() - began > minutes * 60:
@@ -52,7 +52,7 @@ def prove(
 
 
 @contextmanager
-def _ready(home: Path, twins: Twins, tell: Tell, scale: float) -> Iterator[Base]:
+def ready(home: Path, twins: Twins, tell: Tell, scale: float) -> Iterator[Base]:
     """A copy with something to do for every step, and where a run of it ends that nobody disturbs."""
     tell("starting a PostgreSQL of its own and twins of the systems")
     with Ground(home, twins, scale) as ground:
