@@ -16,6 +16,7 @@ import pytest
 from prefect.server.schemas.schedules import CronSchedule
 
 from staging import crash
+from tasks import extract as reading
 from tasks import incidents
 from tests.fixtures.badsource import LIST, Reply
 from tests.fixtures.database import TestDatabase
@@ -362,14 +363,18 @@ def test_row_33_a_late_row_with_an_old_mark(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
-def test_row_33_a_stream_without_order_moves_its_cursor_only_when_complete(bench: ShelfBench) -> None:
+def test_row_33_a_stream_without_order_moves_its_cursor_only_when_complete(
+    bench: ShelfBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The newest record comes first and the walk breaks off: what stands behind it is not passed over."""
+    monkeypatch.setattr(reading, "GROUP_RECORDS", 5)  # each page is landed by itself
     bench.source.is_sorted = False
     bench.source.put("newest", at="2026-01-06T00:00:00Z", name="Newest Ltd")
     bench.source.fill(25)
     bench.source.now = bench.source.now + timedelta(days=2)
-    bench.source.fault = lambda path, query: Reply(status=503) if query.get("page") == "1" else None
+    bench.source.fault = lambda path, query: Reply(status=503) if query.get("page") == "2" else None
     bench.sync()
+    assert "Newest Ltd" in bench.names().values(), "what was read is not read for nothing"
     assert bench.cursor() is None
     bench.source.fault = None
     bench.sync("incremental")
