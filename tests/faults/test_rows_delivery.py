@@ -18,6 +18,7 @@ import pytest
 from staging import delivery, holds
 from staging.crash import VARIABLE
 from tasks.deliver import deliver
+from tasks.sync import SyncBusy
 from tasks.world import World
 from tests.fixtures.cutwire import CutWire
 from tests.fixtures.database import TestDatabase
@@ -181,6 +182,22 @@ def test_row_08_what_a_worker_stores_that_has_lost_its_writes(till: Till, counte
         assert delivery.again(conn, [write], "late", worker="a") == 0
     [kept] = shop.rows("select state, claimed_by, source_id, request from ops.outbox")
     assert kept == {"state": "unknown", "claimed_by": "b", "source_id": None, "request": None}
+
+
+def test_row_09_two_syncs_of_one_integration_at_once(till: Till, counter: Open) -> None:
+    """One of them takes the lane and does all of it; the other is told who is at it, and touches nothing."""
+    shop = counter(write_class="B")
+    till.sell_to("ann", "bob")
+    till.befall("delay", method="GET", path="/shop", seconds=1.0)
+    other = Counter.beside(shop)
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(one.sync) for one in (shop, other)]
+        errors = [one.exception() for one in asked]
+    other.close()
+    assert [type(error) for error in errors if error] == [SyncBusy]
+    assert len([a for a in till.asked if a.path == "/shop"]) == 1
+    assert till.names() == ["Ann", "Bob"]
+    assert shop.is_at_rest()
 
 
 def test_row_09_four_workers_on_one_outbox(till: Till, counter: Open) -> None:
