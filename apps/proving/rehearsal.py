@@ -30,6 +30,7 @@ from staging.standing import unsettled
 WORKERS = 4
 LOOK_SECONDS = 1.0
 DRAIN_SECONDS = 600.0
+TELL_SECONDS = 20.0
 MARK = re.compile(r"rehearsal-(\d+)")
 MEGABYTE = 1_000_000
 
@@ -117,9 +118,13 @@ class _Rehearsal:
         try:
             self._day()
             over = time.time()
+            told = 0.0
             while time.time() - over < DRAIN_SECONDS and not self._is_drained():
                 self._keep_at_work()
                 self._look(1.0)
+                if time.time() - told > TELL_SECONDS:
+                    self.tell(f"the day is over; {self._on_the_way()}")
+                    told = time.time()
                 time.sleep(LOOK_SECONDS)
             self.day.drained_seconds = time.time() - over if self._is_drained() else None
         finally:
@@ -204,6 +209,12 @@ class _Rehearsal:
         for system, count in by_system.items():
             self.day.most_waiting[system] = max(count, self.day.most_waiting.get(system, 0))
         self.day.samples.append(Sample(share, sum(by_system.values()), sum(map(_megabytes, self.children))))
+
+    def _on_the_way(self) -> str:
+        """What has not arrived yet, in words."""
+        late = Counter(t for change in self.day.changes for t, seconds in change.arrived.items() if seconds is None)
+        said = ", ".join(f"{count} to {target}" for target, count in sorted(late.items()))
+        return f"changes on their way: {said}" if late else "every change has arrived, writes are being settled"
 
     def _is_drained(self) -> bool:
         if any(seconds is None for change in self.day.changes for seconds in change.arrived.values()):
