@@ -36,6 +36,7 @@ from apps.commands import (
     plan,
     prove,
     quarantine,
+    retention,
     queues,
     rehearse,
     reviews,
@@ -106,7 +107,7 @@ GROUPS = (
     status, explain, ledger, audit,
     queues, holds, reviews, quarantine, letters, findings, golden,
     prove, rehearse, crash_points,
-    db, backup, forget,
+    db, backup, forget, retention,
 )  # fmt: skip
 """In the order of `concord --help`."""
 for group in GROUPS:

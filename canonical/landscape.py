@@ -197,6 +197,8 @@ class Landscape:
     notify: Mapping[str, Any] = field(default_factory=dict)
     """`slack` and `email` (names of systems), `channel`, `fallback` (which of the two steps in): where incidents go;
     `heartbeat`: a Heartbeat."""
+    retention: Mapping[str, int] = field(default_factory=dict)
+    """Kind (`canonical.retention.KINDS`) → seconds, as far as declared."""
     digest: str = ""
     """xxh3 hex of all declaration bytes: the version pinned by every batch."""
     files: Mapping[str, str] = field(default_factory=dict)

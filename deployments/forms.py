@@ -18,6 +18,8 @@ from typing import Any
 from canonical.landscape import Landscape
 
 ALL = "all"
+RETENTION = "17 2 * * *"
+"""At night, when nothing else is due at most places."""
 DELIVER = "2-59/5 * * * *"
 """Every five minutes, between the watches: a failed write is tried again after 5 s to 15 min."""
 WATCH = "*/5 * * * *"
@@ -91,6 +93,11 @@ FORMS: tuple[Form, ...] = (
         "flows.watch.watch",
         description="Look for what should have happened and did not, and tell whom it concerns.",
         cron=WATCH,
+    ),
+    Form(
+        "flows.retention.retention",
+        description="Empty or remove what is over and older than the landscape says.",
+        cron=RETENTION,
     ),
     Form("flows.incident.incident"),
     Form("flows.plan.plan", parameters={"integration": ALL}, choices={"integration": INTEGRATIONS_OR_ALL, "by": ROLES}),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from canonical.mapping.decode import Decoded, decode, decode_list
 from canonical.mapping.native import native_values
 from canonical.mapping.program import InboundProgram, Mapped
 from canonical.model import Entity
+from expectations.errors import GateError
 from expectations.run import Verdict, run_batch
 from expectations.split import count_failing, failing_rows_sql
 from staging import doubts, hierarchy, identity_checks, landing, locks, queues, runs, staged
@@ -309,7 +311,8 @@ class Part:
             self.verdict = judge(results, total, self.world.tolerance(self.entity), rows)
             return self.verdict
         system = self.world.landscape.systems[self.system]
-        self.found = run_batch(
+        ask = partial(
+            run_batch,
             self.world.url,
             schema="staging",
             table=f"{self.entity.name}_candidate",
@@ -325,6 +328,11 @@ class Part:
                 "owner": self.world.owner_of(self.entity) or system.owner,
             },
         )
+        try:
+            self.found = ask()
+        except GateError:
+            # its own session may have been ended in the middle of it: what it asks for is asked once more
+            self.found = ask()
         self.verdict = judge(
             self.found.results, self.found.total, self.world.tolerance(self.entity), self.found.failing_rows
         )

@@ -101,6 +101,9 @@ def plan_undo(world: World, run: int) -> UndoPlan:
         waiting, under_way = undone.unsettled(conn, run)
         known = {(w.integration.name, w.target.system, w.target.stream): w for w in ways(world, _declared(world, rows))}
     found = UndoPlan(run, cancelled=waiting)
+    empty = [r for r in rows if _is_empty(r)]
+    found.kept += [_kept(r, r["canonical_id"], None, "what it changed is not kept any more") for r in empty]
+    rows = [r for r in rows if not _is_empty(r)]
     place = ("integration", "entity", "system", "stream")
     rows.sort(key=lambda r: [str(r[n]) for n in place])
     for where, group in groupby(rows, key=lambda r: tuple(str(r[n]) for n in place)):
@@ -109,6 +112,11 @@ def plan_undo(world: World, run: int) -> UndoPlan:
     concerned = {w.integration for w in found.writes} | {r["integration"] for r in waiting}
     found.integrations = tuple(i for i in world.landscape.integrations if i in concerned)
     return found
+
+
+def _is_empty(row: Row) -> bool:
+    """Whether retention, or an erasure, has taken what a write changed."""
+    return not row["asked"] and not row["before"] and bool(row["fields"])
 
 
 def _declared(world: World, rows: Iterable[Row]) -> list[str]:

@@ -26,6 +26,7 @@ from canonical.declarations.yaml import Node, read_yaml
 from canonical.landscape import Heartbeat, Integration, Landscape, Person, SecretRef, System
 from canonical.mapping.sheet import SheetRow, read_sheet
 from canonical.problems import Problem, Refused
+from canonical.retention import DAY, KINDS
 
 MAIN = "landscape.yaml"
 FOLDERS = {"model": ".yaml", "mappings": ".csv", "expectations": ".yaml", "connectors": ".yaml"}
@@ -50,6 +51,7 @@ class Main:
     systems: dict[str, System]
     integrations: dict[str, Integration]
     notify: dict[str, Any]
+    retention: dict[str, int]
     model: DeclaredModel
 
 
@@ -66,8 +68,25 @@ def read_main(
     model = model_of(systems)
     integrations = read_integrations(top, model.entities, systems)
     notify = _read_notify(top, systems, connectors)
+    retention = _read_retention(top)
     top.done()
-    return Main(timezone, people, systems, integrations, notify, model)
+    return Main(timezone, people, systems, integrations, notify, retention, model)
+
+
+def _read_retention(top: Section) -> dict[str, int]:
+    """How long what is over is kept: `{landed: 90d, history: 1095d}`; what is not named by default."""
+    section = top.section("retention")
+    if section is None:
+        return {}
+    found: dict[str, int] = {}
+    for kind, kept in KINDS.items():
+        seconds = section.duration(kind)
+        if seconds is not None and seconds < kept.least_seconds:
+            section.wrong(kind, f"at least {kept.least_seconds // DAY}d: work still needs it", f"{seconds} seconds")
+        elif seconds is not None:
+            found[kind] = seconds
+    section.done()
+    return found
 
 
 def _read_notify(
@@ -150,6 +169,7 @@ class _Reading:
             sheet=sheet,
             rules=rules,
             notify=notify,
+            retention=main.retention,
             digest=landscape_digest(self.files, self._shipped(systems)),
             files={file: data.decode("utf-8-sig") for file, data in self.files.items()},
             places=_places(nodes[MAIN], model),
