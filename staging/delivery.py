@@ -136,7 +136,8 @@ def settle(conn: Connection, rows: pl.DataFrame, *, worker: str) -> set[int]:
     table = temporary(conn, "answers", columns, rows.select(list(columns)))
     found = conn.execute(
         text(
-            "update ops.outbox o set state = a.state, source_id = coalesce(a.source_id, o.source_id),"
+            "update ops.outbox o set state = a.state, source_id ="
+            " case when a.state <> 'ready' or o.op <> 'create' then coalesce(a.source_id, o.source_id) end,"
             " reason = a.reason, request = case when a.state <> 'ready' then o.request end,"
             " lease_until = case when a.state = 'unknown' then o.lease_until end,"
             " attempts = o.attempts - case when a.is_counted then 0 else 1 end,"

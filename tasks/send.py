@@ -53,9 +53,9 @@ def sent_together(request: str | None) -> int:
 
 
 def _write(row: Row) -> Write:
-    return Write(
-        ref=str(row["id"]), op=row["op"], source_id=row["source_id"], payload=exact(row["payload"]), key=row["key"]
-    )
+    # a create may know an id that it was answered with and that nobody could read back yet: it is not sent along
+    source_id = None if row["op"] == "create" else row["source_id"]
+    return Write(ref=str(row["id"]), op=row["op"], source_id=source_id, payload=exact(row["payload"]), key=row["key"])
 
 
 def _tell_unasked(world: World, row: Row, unasked: list[Receipt]) -> None:

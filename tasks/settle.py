@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import polars as pl
@@ -16,6 +16,7 @@ from connectors import journal
 from connectors.protocol import (
     Ambiguous,
     ConnectorError,
+    Misdeclared,
     NotSent,
     RateLimited,
     Receipt,
@@ -33,6 +34,8 @@ LIMITED_SECONDS = 30.0
 STUCK_SECONDS = 60.0
 """Before a system is asked again that refuses us as a whole: a person has to act."""
 
+Reading = Literal["read", "not now", "unreadable"]
+"""Whether records could be read back by id."""
 Lane = tuple[str, str, str, str]
 """System, stream, entity, operation."""
 
@@ -202,31 +205,34 @@ def _read_back(
         for a in finished
         if a.receipt.record is None and a.receipt.source_id and a.row["op"] in ("create", "update")
     ]
-    is_read = True
+    reading: Reading = "read"
     if unread:
-        found = _by_id(target, finished[0].row["stream"], unread)
-        is_read = found is not None
-        records.update(found or {})
+        reading, found = _by_id(target, finished[0].row["stream"], unread)
+        records.update(found)
     creates = [a for a in finished if a.row["op"] == "create"]
     if not creates or is_found:
         return answers, records
-    doubts = _doubts(world, creates, records, is_read=is_read)
+    doubts = _doubts(world, creates, records, reading)
     return [_doubted(a, doubts) for a in answers], records
 
 
-def _by_id(target: Target, stream: str, ids: Sequence[str]) -> dict[str, bytes] | None:
-    """Records by id; None where the target cannot be asked for them now, or at all. What is not read now is read with
-    the stream: the shadow's read side stays empty until then."""
+def _by_id(target: Target, stream: str, ids: Sequence[str]) -> tuple[Reading, dict[str, bytes]]:
+    """Records by id. What an update is not read back by now is read with the stream: the shadow's read side stays empty
+    until then."""
     if not hasattr(target, "get"):
-        return None
+        return "unreadable", {}
     try:
-        return {r.id: r.payload for r in target.get(stream, ids) if not r.deleted}
+        return "read", {r.id: r.payload for r in target.get(stream, ids) if not r.deleted}
+    except Misdeclared:
+        return "unreadable", {}
     except ConnectorError:
-        return None
+        return "not now", {}
 
 
-def _doubts(world: World, creates: Sequence[Answer], records: Mapping[str, bytes], *, is_read: bool) -> dict[int, str]:
-    """Outbox id → why the id that came back for a create cannot be believed."""
+def _doubts(
+    world: World, creates: Sequence[Answer], records: Mapping[str, bytes], reading: Reading
+) -> dict[int, tuple[str, bool]]:
+    """Outbox id → why the id that came back for a create cannot be believed, and whether it may still be the one."""
     first = creates[0].row
     entity, system, stream = first["entity"], first["system"], first["stream"]
     ids = [str(a.receipt.source_id) for a in creates]
@@ -234,28 +240,34 @@ def _doubts(world: World, creates: Sequence[Answer], records: Mapping[str, bytes
     natives = native_values([records.get(i, b"{}") for i in ids], program).to_list()
     # what was answered must not be lost because our database is away for a moment
     holders = world.unit("who has these ids", lambda conn: crosswalk.holders(conn, entity, system, stream, ids))
-    doubts: dict[int, str] = {}
+    doubts: dict[int, tuple[str, bool]] = {}
     for answer, found_id, native in zip(creates, ids, natives, strict=True):
+        is_open = False
         held_by = holders.get(found_id)
         if held_by not in (None, answer.row["canonical_id"]):
             because = f"it was answered with the id of another record ({found_id})"
         elif ids.count(found_id) > 1:
             because = f"several creates were answered with one id ({found_id})"
-        elif found_id not in records and is_read:
+        elif found_id not in records and reading == "read":
             because = f"it was answered with an id that does not exist there ({found_id})"
+        elif found_id not in records and reading == "not now":
+            because, is_open = f"the record of its id could not be read back yet ({found_id})", True
         elif found_id in records and readback.is_another(orjson.loads(answer.row["asked"]), orjson.loads(native)):
             because = f"it was answered with the id of a record that says something else ({found_id})"
         else:
             continue
-        doubts[int(answer.row["id"])] = because
+        doubts[int(answer.row["id"])] = because, is_open
     return doubts
 
 
-def _doubted(answer: Answer, doubts: Mapping[int, str]) -> Answer:
-    because = doubts.get(int(answer.row["id"]))
-    if because is None:
+def _doubted(answer: Answer, doubts: Mapping[int, tuple[str, bool]]) -> Answer:
+    doubt = doubts.get(int(answer.row["id"]))
+    if doubt is None:
         return answer
-    return Answer(answer.row, replace(answer.receipt, outcome="unknown", source_id=None, record=None, reason=because))
+    because, is_open = doubt
+    answer.row["source_id"] = answer.receipt.source_id if is_open else None
+    receipt = replace(answer.receipt, outcome="unknown", source_id=answer.row["source_id"], record=None, reason=because)
+    return Answer(answer.row, receipt)
 
 
 # -------------------------------------------------------------------------------------------------------- confirming
