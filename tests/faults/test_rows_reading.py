@@ -325,6 +325,24 @@ def test_row_32_records_edited_typed_and_deleted_while_pages_are_walked(bench: S
     assert bench.is_quiet()
 
 
+def test_row_32_gone_is_what_two_sweeps_miss_and_its_own_404_confirms(bench: ShelfBench) -> None:
+    """One sweep is no proof, and neither are two while the record still answers by its id."""
+    bench.source.fill(10)
+    bench.sync()
+    hidden = bench.source.records.pop("r0001")
+    bench.source.hidden["r0001"] = hidden
+    bench.source.records.pop("r0002")
+    bench.sync()
+    assert bench.live() == {f"r{n:04}" for n in range(10)}, "one sweep"
+    bench.sync("incremental")  # the second is due by itself
+    assert bench.live() == {f"r{n:04}" for n in range(10) if n != 2}, "the hidden one answers when it is asked for"
+    assert len(bench.names()) == 9
+    bench.source.records["r0001"] = bench.source.hidden.pop("r0001")
+    bench.sync()
+    assert len(bench.names()) == 9
+    assert bench.is_quiet()
+
+
 # ---------------------------------------------------------------------------------------------- 33 to 35: change marks
 
 
