@@ -312,6 +312,14 @@ def _abandoned(world: World, each: RunningSync) -> Cause:
     )
 
 
+def tell_of_dead(world: World, each: RunningSync) -> None:
+    """A run whose process is gone, and that a later one has closed before we looked: it is told all the same, once."""
+    cause = _abandoned(world, each)
+    if not incidents.is_told(world, cause, each.started_at):
+        incidents.report(world, [cause])
+        incidents.tell(world)
+
+
 def _holds(world: World, holds: Sequence[OverdueHold]) -> list[Cause]:
     if not holds:
         return []

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -34,6 +34,7 @@ from tests.fixtures.badsource import Reply
 from tests.fixtures.database import TestDatabase
 from tests.fixtures.messengers import HOOK, Office, Said, opened_office
 from tests.fixtures.prefect import FAST, pages
+from tests.fixtures.served import Served
 
 TOP = Path(__file__).resolve().parents[2]
 HEAD = "ada@example.com"
@@ -135,22 +136,16 @@ def test_row_06_kill_9_of_the_worker_and_of_prefects_server(
             if is_server_killed:
                 kill_tree(server.pid)
         hang.set()
-        with serving(office, home, tmp_path / "second.log"):
+        with serving(office, home, tmp_path / "second.log") as again:
             complete = "select from ops.sync where state = 'complete'"
             until(240, "the lane does not go on", lambda: office.rows(complete))
             assert len(office.names()) == 3
             server = prefect_local.running(home / "prefect")
             assert server is not None
             with pages(server) as client:
-                watch = client.get("/deployments/name/watch/watch").raise_for_status().json()["id"]
-                client.post(
-                    f"/deployments/{watch}/create_flow_run", json={"state": {"type": "SCHEDULED"}}
-                ).raise_for_status()
-
-                def is_closed() -> bool:
-                    found = client.get(f"/flow_runs/{dead['flow_run_id']}").raise_for_status().json()
-                    return bool(found["state_type"] == "CRASHED")
-
+                prefect = Served(cast(Any, office), client, again, tmp_path / "second.log")
+                prefect.start("watch/watch")
+                is_closed = lambda: prefect.run(dead["flow_run_id"])["state_type"] == "CRASHED"  # noqa: E731
                 until(240, "the dead run seems to run", is_closed)
             until(180, "nobody was told", lambda: "ended without a word" in office.slack.text)
     finally:
