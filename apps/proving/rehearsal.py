@@ -292,7 +292,7 @@ def kinds_of(copy: Copy) -> tuple[Kind, ...]:
             0.15,
             (),
             ("crm",),
-            lambda copy, record, mark: workbook.add_row(people, (mark, _person(mark), "", f"{mark}@concord.example")),
+            lambda copy, record, mark: workbook.add_row(people, _person(mark)),
         ),
     )
     return tuple(kind for kind in found if kind.records or kind.targets == ("crm",))
@@ -301,10 +301,11 @@ def kinds_of(copy: Copy) -> tuple[Kind, ...]:
 _NAMES = ("Ada", "Bram", "Cleo", "Dora", "Emil", "Fay", "Gwen", "Hugo", "Ines", "Jude")
 
 
-def _person(mark: str) -> str:
-    """A name of its own for each mark, in letters."""
+def _person(mark: str) -> tuple[str, ...]:
+    """A row of the workbook of people for a mark: a name and a number of its own (Ofcom's for drama)."""
     digits = mark.rpartition("-")[2]
-    return f"{_NAMES[int(digits[-1])]} {''.join(_NAMES[int(d)] for d in digits).capitalize()}sen"
+    name = f"{_NAMES[int(digits[-1])]} {''.join(_NAMES[int(d)] for d in digits).capitalize()}sen"
+    return (mark, name, "", f"{mark}@concord.example", f"+44 161 496 {int(digits) % 1_000:04d}")
 
 
 def seen_in(copy: Copy, target: str) -> Iterator[int]:
