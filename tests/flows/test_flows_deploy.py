@@ -193,7 +193,7 @@ def test_a_killed_run_is_told_once_whoever_sees_it(worker: Served) -> None:
     assert (incident["state"], incident["times"]) == ("open", 1)
     httpx.delete(f"{worker.job.url('crm')}/_sandbox/faults").raise_for_status()
     assert worker.ended(worker.start("sync/customer-details"))["state_name"] == "Completed"
-    assert len(worker.told("customer-details: recovered")) == 1
+    assert len(worker.told_in_time("customer-details: recovered")) == 1
 
 
 def test_when_nothing_runs_prefect_tells_it_once_and_its_end_once(worker: Served) -> None:
@@ -208,7 +208,7 @@ def test_when_nothing_runs_prefect_tells_it_once_and_its_end_once(worker: Served
     assert len(worker.told("landscape: nothing runs")) == 1
     automations.ensure(world, ids)
     worker.process = start_worker(worker.log)
-    worker.until(120, lambda: worker.told("landscape: recovered"))
+    worker.until(120, lambda: worker.told_in_time("landscape: recovered"))
     assert len(worker.told("landscape: nothing runs")) == 1
     [incident] = worker.job.rows("select * from ops.incident where key = 'silent:landscape'")
     assert incident["state"] == "recovered"

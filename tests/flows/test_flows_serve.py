@@ -155,7 +155,7 @@ def test_a_failing_run_tells_integration_owner_cause_and_next_step_once_and_when
 
     httpx.delete(f"{served.job.url('crm')}/_sandbox/faults").raise_for_status()
     assert served.ended(served.start("sync/customer-details"))["state_name"] == "Completed"
-    assert served.told("crm: recovered")
+    assert served.told_in_time("crm: recovered")
     assert served.job.value("select state from ops.incident where key = 'system:crm'") == "recovered"
 
 
@@ -172,7 +172,7 @@ def test_a_killed_run_is_told_and_the_next_goes_on(served: Served, first: Json) 
     httpx.delete(f"{served.job.url('crm')}/_sandbox/faults").raise_for_status()
     assert served.ended(served.start("sync/customer-details"))["state_name"] == "Completed"
     assert served.job.value("select state from ops.sync where flow_run_id = :id", id=run_id) == "abandoned"
-    assert served.told("customer-details: recovered")
+    assert served.told_in_time("customer-details: recovered")
 
 
 def test_prefect_holds_no_value_of_any_record(served: Served, first: Json) -> None:
