@@ -24,7 +24,7 @@ from staging.crash import VARIABLE
 from staging.engine import engine, transaction
 from staging.standing import end_leases
 
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS = 600
 JOBS: dict[str, tuple[str, ...]] = {"apply": ("plans",)}
 """First part of a crash point's name → the job that comes to it; every other is come to by syncs."""
 BEFORE = {"deliver.taken_over": "deliver.sent:1"}

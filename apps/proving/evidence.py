@@ -6,11 +6,12 @@ Judged from outside: documents of the twins' own stores and rows of the order da
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from apps.proving.ground import Copy
+from canonical.model import Model
 from staging.engine import engine, transaction
 from staging.standing import standing, texts
 
@@ -62,17 +63,31 @@ class Difference:
 
 
 def end_state(copy: Copy) -> Standing:
-    """Everything that systems and golden records hold, place by place, as a multiset of comparable texts."""
-    held: Standing = {}
-    for system, twin in copy.twins.http.items():
-        stored = {stream: copy.stored(system, stream) for stream in STORED.get(twin, ())}
+    """Everything that the systems of a copy and its golden records hold."""
+    legacy_rows = copy.legacy_rows if copy.twins.databases else None
+    return held(copy.twins.http, copy.stored, legacy_rows, copy.landscape.model)
+
+
+def held(
+    http: Mapping[str, str],
+    stored: Callable[[str, str], dict[str, Any]],
+    legacy_rows: Callable[[str], list[dict[str, Any]]] | None,
+    model: Model,
+) -> Standing:
+    """Everything that systems and golden records hold, place by place, as a multiset of comparable texts.
+
+    http: system → its twin. stored: the documents of a system's stream by id. legacy_rows: of a table, where there is
+    the order database."""
+    found: Standing = {}
+    for system, twin in http.items():
+        streams = {stream: stored(system, stream) for stream in STORED.get(twin, ())}
         if twin == "crm":
-            _name_companies(stored)
-        held |= {f"{system}/{t}": texts(docs.values(), CHOSEN_BY_THE_SYSTEM) for t, docs in stored.items()}
-    if copy.twins.databases:
-        held |= {f"legacy/{t}": texts(copy.legacy_rows(t), CHOSEN_BY_THE_SYSTEM) for t in TABLES}
+            _name_companies(streams)
+        found |= {f"{system}/{t}": texts(docs.values(), CHOSEN_BY_THE_SYSTEM) for t, docs in streams.items()}
+    if legacy_rows is not None:
+        found |= {f"legacy/{t}": texts(legacy_rows(t), CHOSEN_BY_THE_SYSTEM) for t in TABLES}
     with transaction(engine("app")) as conn:
-        return held | standing(conn, copy.landscape.model, CHOSEN_FIELDS)
+        return found | standing(conn, model, CHOSEN_FIELDS)
 
 
 def _name_companies(stored: dict[str, dict[str, Any]]) -> None:

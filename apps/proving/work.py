@@ -6,9 +6,13 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from apps.proving.ground import Copy, Json
 from sandbox import workbook
+
+if TYPE_CHECKING:
+    from sandbox.runner import Running
 
 _EVERYWHERE = (
     "select g.id from golden.customer g join ops.crosswalk c on c.canonical_id = g.id and c.ended_at is null"
@@ -26,7 +30,7 @@ _PLACES = (
 )
 
 
-def customers(copy: Copy, limit: int) -> list[dict[tuple[str, str], str]]:
+def customers(copy: Place, limit: int) -> list[dict[tuple[str, str], str]]:
     """Customers whom CRM, ledger and order database all know, as (system, stream) → id there."""
     return [
         {(r["system"], r["stream"]): r["source_id"] for r in copy.rows(_PLACES, row["id"])}
@@ -34,7 +38,18 @@ def customers(copy: Copy, limit: int) -> list[dict[tuple[str, str], str]]:
     ]
 
 
-def plant(copy: Copy) -> None:
+class Place(Protocol):
+    """What work is planted in: a copy of a proof, or a test's own."""
+
+    @property
+    def sandbox(self) -> Running: ...
+    def rows(self, query: str, *values: Any) -> list[Json]: ...
+    def edit(self, system: str, stream: str, record_id: str, fields: Json) -> Json: ...
+    def edit_legacy(self, table: str, key: str, fields: Json) -> None: ...
+    def add_legacy(self, table: str, fields: Json) -> None: ...
+
+
+def plant(copy: Place) -> None:
     """Edits, corrections, an unauthorised edit, new records with and without anything that they could be recognised
     by, a new customer's order, an order to be billed."""
     *moved, edited = customers(copy, 4)
@@ -54,7 +69,7 @@ def plant(copy: Copy) -> None:
     workbook.add_row(people, ("P-9002", "Zebedee Farrow", "", "", ""))
 
 
-def _new_customers(copy: Copy, sku: str) -> None:
+def _new_customers(copy: Place, sku: str) -> None:
     """One who can be recognised, one who cannot; an order of each."""
     new: Json = {"client_no": "C-NEW", "company_name": "Quillfeather Bindery", "fullname": "Ada Quill"}
     new |= {"vat_no": "GB914223017", "mail": "ada@quillfeather.example", "status_cd": "A", "ctry": "GB"}
