@@ -111,8 +111,10 @@ def show_list(
     if not rows:
         show(f"no {many}", style="green")
         return
-    cells = [[row[key] for _, key in columns] + [_role(row), age(row["age_seconds"]), _due(row)] for row in rows]
-    table([*(name for name, _ in columns), "for", "age", "due"], cells)
+    ended = [("state", "state")] if any(row["state"] != "open" for row in rows) else []
+    named = [*columns, *ended]
+    cells = [[row[key] for _, key in named] + [_role(row), age(row["age_seconds"]), _due(row)] for row in rows]
+    table([*(name for name, _ in named), "for", "age", "due"], cells)
     more = f" (the first {len(rows)}; see more with --limit)" if total > len(rows) else ""
     show(f"\n{count(total, one_name, many)}{more}")
     then(f"concord {command_of(queue)} show {rows[0]['id']}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from apps import listing, session
+from apps.commands.holds import print_changes
 from apps.exits import NEEDS_A_PERSON, Stop
 from apps.options import (
     AllStates,
@@ -197,6 +198,8 @@ def print_replayed(queue: Queue, done: Sequence[Replayed], *, is_dry: bool, as_j
         table(("id", "record", "outcome", "because"), rows)
         if len(done) > MOST_SHOWN:
             show(f"… and {len(done) - MOST_SHOWN:,} more (--json has them all)")
+        if len(done) == 1 and done[0].changes:
+            print_changes(done[0].changes)
         told = ", ".join(f"{n:,} {outcome}" for outcome, n in tally.most_common())
         show(f"\n{'would be: ' if is_dry else ''}{told or 'nothing to do'}")
         if is_dry and set(tally) - {"failing", "left"}:

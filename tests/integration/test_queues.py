@@ -97,9 +97,9 @@ def test_a_dry_run_says_what_would_become_of_each_and_does_nothing(refused: Desk
     said = concord("dead-letters", "replay", "--all-open", "--dry-run", "--json").json
     assert said["outcomes"] == {"queued": 2}
     assert {c["new"] for e in said["entries"] for c in e["changes"]} == {"Bad One Ltd", "Bad Two Ltd"}
-    assert concord("dead-letters", "replay", "--all-open", "--limit", "1", "--dry-run", "--json").json["outcomes"] == {
-        "queued": 1
-    }
+    one = concord("dead-letters", "replay", "--all-open", "--limit", "1", "--dry-run")
+    assert "would be: 1 queued" in one.out
+    assert "Bad One Ltd" in one.out, "one alone is shown field by field"
     assert refused.rows("select count(*) as n from ops.outbox") == before
     assert len(letters(concord)) == 2
 
@@ -130,16 +130,25 @@ def test_replayed_as_it_failed_after_the_target_changed_its_mind(refused: DeskBe
     assert "Bad Two Ltd" not in names(refused)
     again = concord("dead-letters", "replay", str(first["id"]), *BY)
     assert (again.code, "nothing to do" in again.err) == (exits.DONE, True)
-    # the other one is overtaken by a later change: its old words are not sent over the new ones
-    rename(refused.source, "r02", "Good Two Ltd")
-    refused.source.refuses = dislikes("Good")
+    assert refused.agrees()
+
+
+def test_old_words_are_not_sent_over_newer_ones(refused: DeskBench, concord: Concord) -> None:
+    """While a later write of the record waits to be sent, a letter is not replayed as it failed."""
+    refused.redeclare("    sla: {resolve: 4h}", "    sla: {resolve: 4h}\n    hold: 1h")
+    rename(refused.source, "r01", "Good One Ltd")
     refused.sync()
     refused.source.refuses = None
-    assert [e["id"] for e in letters(concord)] != []
-    assert concord("dead-letters", "replay", "--all-open", *BY).code == exits.DONE
+    first = letters(concord)[0]
+    said = concord("dead-letters", "replay", str(first["id"]), "--as-it-failed", "--json", *BY)
+    assert (said.code, said.json["outcomes"]) == (exits.NEEDS_A_PERSON, {"left": 1})
+    assert "came later" in said.json["entries"][0]["because"]
+    refused.run_sql("update ops.outbox set due_at = now() where state = 'ready'")
     refused.sync()
-    assert "Good Two Ltd" in names(refused)
-    assert refused.is_quiet()
+    assert "Good One Ltd" in names(refused)
+    assert "Bad One Ltd" not in names(refused)
+    assert first["id"] not in {e["id"] for e in letters(concord)}, "accepted, so it closed by itself"
+    assert refused.agrees()
 
 
 def test_refused_again_it_is_a_letter_of_its_own(refused: DeskBench, concord: Concord) -> None:
@@ -205,6 +214,7 @@ def test_a_letter_is_given_up_with_a_name(refused: DeskBench, concord: Concord) 
     number = str(letters(concord)[0]["id"])
     assert concord("dead-letters", "close", number, *BY[:4]).code == exits.REFUSED, "nobody confirmed"
     assert concord("dead-letters", "close", number, *BY).code == exits.DONE
+    assert "discarded" in concord("dead-letters", "list", "--all").out
     closed = concord("dead-letters", "show", number, "--json").json
     assert (closed["state"], closed["closed_by"], closed["closed_because"]) == ("discarded", "boss", "as agreed")
     again = concord("dead-letters", "close", number, *BY)

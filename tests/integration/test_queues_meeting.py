@@ -57,8 +57,8 @@ def answer(path: Path, title: str, row: int, decision: str, reason: str = "agree
 
 def test_a_workbook_that_does_nothing_when_it_is_opened(waiting: DeskBench, concord: Concord, tmp_path: Path) -> None:
     book = tmp_path / "meeting.xlsx"
-    said = concord("queues", "export", str(book))
-    assert (said.code, "12" not in said.err) == (exits.DONE, True)
+    waiting.run_sql("update ops.dead_letter set field = null, reason = :evil", evil=EVIL)
+    assert concord("queues", "export", str(book)).code == exits.DONE
     opened = load_workbook(book)
     assert [s.title for s in opened if s.sheet_state == "visible"] == [
         "Holds", "Reviews", "Dead letters", "Quarantine", "Findings",
@@ -66,6 +66,7 @@ def test_a_workbook_that_does_nothing_when_it_is_opened(waiting: DeskBench, conc
     cells = [cell for sheet in opened for row in sheet.iter_rows() for cell in row if cell.value is not None]
     assert {cell.data_type for cell in cells} == {"s"}
     looks = [cell for cell in cells if str(cell.value).startswith("=")]
+    assert looks
     assert all(cell.quotePrefix for cell in looks)
     assert any(EVIL in str(cell.value) for cell in cells)
     _, letters, at = sheet_of(book, "Dead letters")
@@ -133,6 +134,7 @@ def test_an_entry_that_says_something_else_by_now_is_not_answered(
     waiting.run_sql("update ops.quarantine set reason = 'another reason' where state = 'open'")
     said = concord("queues", "import", str(book), "--by", "boss", "--yes")
     assert (said.code, "export again" in said.err, "Quarantine!I2" in said.err) == (exits.REFUSED, True, True)
+    assert {e["state"] for e in waiting.rows("select state from ops.quarantine")} == {"open"}
 
 
 def test_the_overview_counts_by_cause(waiting: DeskBench, concord: Concord) -> None:
