@@ -127,6 +127,7 @@ def authorize(
 ) -> None:
     """Let Concord into a system: a person says yes in the browser, and the first token is stored."""
     from connectors.oauth import OAuth2
+    from staging import audit
 
     here = session.of(context)
     landscape = here.landscape()
@@ -149,6 +150,8 @@ def authorize(
             if "code" not in answer:
                 raise Stop(SYSTEM, f"the system did not agree: {_said_no(answer)}; nothing was stored")
             auth.finish(asked, answer["code"], answer.get("state", ""))
+            with world.transaction() as conn:
+                audit.append(conn, session.who(landscape, None), "token.authorised", f"system:{name}")
         finally:
             auth.close()
         say(f"{name} has let Concord in; the token is renewed by itself from now on")
