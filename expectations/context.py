@@ -107,6 +107,12 @@ def context(docs_dir: Path | None) -> EphemeralDataContext:
     return made
 
 
+def preload() -> None:
+    """Imports Great Expectations now, which takes seconds, rather than at the first batch."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations  # noqa: F401
+
+
 @cache
 def _made(docs_dir: Path | None) -> EphemeralDataContext:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"

@@ -185,10 +185,10 @@ class Nursery:
 
 def serve() -> None:
     """Forks a child for each line of stdin; tells pids and exit codes on stdout. Ends with its parent."""
-    import great_expectations  # noqa: F401  what takes longest to import, before anybody waits for it
-
     from apps.proving import worker  # noqa: F401
+    from expectations.context import preload
 
+    preload()  # what takes longest to import, before anybody waits for it
     for also in sys.argv[1:]:
         importlib.import_module(also)
     numbers: dict[int, int] = {}

@@ -44,6 +44,7 @@ WITHOUT_A_POINT: dict[str, set[str]] = {
         "tasks/apply.py:_standing",
         "tasks/backup.py:_copy_aside",
         "tasks/backup.py:_erase_again",
+        "tasks/doubtful.py:causes",
         "tasks/extract.py:_Reading._land_all",
         "tasks/flood.py:_tried",
         "tasks/flood.py:judge",
@@ -57,6 +58,7 @@ WITHOUT_A_POINT: dict[str, set[str]] = {
         "tasks/one_record.py:sync_record",
         "tasks/relearn.py:count_strangers",
         "tasks/report.py:_holds",
+        "tasks/retention.py:_count",
         "tasks/settle.py:_doubts",
         "tasks/stage.py:Part._lines",
         "tasks/stage.py:Part.candidates",
@@ -65,6 +67,8 @@ WITHOUT_A_POINT: dict[str, set[str]] = {
         "tasks/sync.py:_count_queues",
         "tasks/undo.py:_plan_place",
         "tasks/undo.py:plan_undo",
+        "tasks/versions.py:check",
+        "tasks/versions.py:last_good",
         "tasks/watch.py:_dead",
     },
     "it stores within the transaction of whoever calls it, who has a point": {
@@ -83,6 +87,7 @@ WITHOUT_A_POINT: dict[str, set[str]] = {
         "tasks/merging.py:unmerge",
         "tasks/rehearse.py:save",
         "tasks/undo.py:undo",
+        "tasks/versions.py:put_back",
     },
     "records are marked to be worked through again: whoever comes next does that, or the person asks again": {
         "tasks/plan.py:note_declarations",
@@ -95,6 +100,7 @@ WITHOUT_A_POINT: dict[str, set[str]] = {
         "tasks/deliver.py:deliver",
         "tasks/stage.py:_clear_leftovers",
         "tasks/stage.py:Part.stop",
+        "tasks/stage.py:_rewrites_too_much",
         "tasks/sync.py:at_work",
         "tasks/watch.py:watch",
     },
@@ -137,6 +143,11 @@ WITHOUT_A_POINT: dict[str, set[str]] = {
         "staging/rates.py:Rates.pause",
         "staging/rates.py:Rates.take",
         "tasks/extract.py:_Reading.walk",
+    },
+    "what crashed a batch, or is old, is put aside one batch at a time: killed before, the next run does it": {
+        "tasks/poison.py:to_try_again",
+        "tasks/retention.py:_apply",
+        "tasks/retention.py:retain",
     },
     "what a target holds after a restore is learnt in one transaction: killed before, it is learnt again": {
         "tasks/relearn.py:adopt",
