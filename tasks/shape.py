@@ -38,7 +38,8 @@ class Looks:
 
     def __init__(self, world: World, system: str, stream: Stream) -> None:
         self.world, self.system, self.stream = world, system, stream
-        self.declared = world.declared(system, stream.name)
+        # a child stream is read by its parent's mapping
+        self.declared = world.declared(system, stream.child_of.stream if stream.child_of else stream.name)
         self.places = _places(world, system, stream)
         self.hit = self.of = 0
         self.drifted: dict[str, tuple[str, str]] = {}
