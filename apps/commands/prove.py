@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from apps import session
-from apps.exits import DONE, NEEDS_A_PERSON, REFUSED, SYSTEM, Stop
+from apps.exits import BUSY, DONE, NEEDS_A_PERSON, REFUSED, SYSTEM, Stop
 from apps.options import Json
 from apps.screen import Clock, emit, heading, show, then
 
@@ -35,6 +35,7 @@ def prove(
     """Kill Concord at every named moment, on twins of the landscape's systems, and count what was lost or doubled.
 
     Needs nothing and touches nothing but .concord/prove. Ends with 0 only if every promise held."""
+    from apps.proving.ground import GroundBusy
     from apps.proving.prove import prove as run
     from staging.home import concord_home
 
@@ -44,6 +45,8 @@ def prove(
     clock = Clock(silent=as_json)
     try:
         proof = run(concord_home() / "prove", twins, clock.say, points=named, hits=hits, minutes=minutes)
+    except GroundBusy as busy:
+        raise Stop(BUSY, str(busy)) from None
     except RuntimeError as error:
         raise Stop(SYSTEM, str(error)) from None
     if as_json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from apps.commands.prove import twins_of
-from apps.exits import DONE, NEEDS_A_PERSON, REFUSED, SYSTEM, Stop
+from apps.exits import BUSY, DONE, NEEDS_A_PERSON, REFUSED, SYSTEM, Stop
 from apps.options import Json
 from apps.screen import Clock, emit, show, table, then
 
@@ -36,6 +36,7 @@ def rehearse(
     It begins a house of its own under .concord/rehearse. Ends with 0 only if everything arrived and was on time."""
     from apps.proving import rehearsal, scenario
     from apps.proving.figures import figures
+    from apps.proving.ground import GroundBusy
     from apps.proving.paper import report as written
     from staging.home import concord_home
     from tasks import landscape
@@ -52,6 +53,8 @@ def rehearse(
         day = rehearsal.rehearse(concord_home() / "rehearse", twins, day_of, clock.say, minutes=minutes)
     except rehearsal.NoWork as none:
         raise Stop(REFUSED, str(none), "rehearse the demo's: concord rehearse") from None
+    except GroundBusy as busy:
+        raise Stop(BUSY, str(busy)) from None
     except RuntimeError as error:
         raise Stop(SYSTEM, str(error)) from None
     found = figures(day, landscape.load(twins.source).integrations)

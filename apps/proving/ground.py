@@ -6,6 +6,7 @@ one costs about two seconds: databases are copied as files, the stores as a fold
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
@@ -175,6 +176,10 @@ def variables(wanted: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+class GroundBusy(Exception):
+    """Another process works on this ground."""
+
+
 class Ground:
     """One server and everything on it, below `home`. Use it as a context manager: what it started is stopped."""
 
@@ -185,6 +190,14 @@ class Ground:
         self._numbers = itertools.count(1)
 
     def __enter__(self) -> Ground:
+        """Raises GroundBusy where somebody else is at it: beginning anew would end what that one started."""
+        self.home.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.home.with_name(f"{self.home.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise GroundBusy(f"another process is at work in {self.home}") from None
         self.clear()
         self.home.mkdir(parents=True, mode=0o755)
         self.nursery.open()
@@ -195,6 +208,7 @@ class Ground:
         self.nursery.close()
         dispose()
         self.clear()
+        os.close(self._lock)
 
     def clear(self) -> None:
         """Ends what stands here and removes it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from apps.proving import scenario, twins
 from apps.proving.evidence import difference
 from apps.proving.figures import figures
+from apps.proving.ground import Ground, GroundBusy
 from apps.proving.paper import report
 from apps.proving.prove import told
 from apps.proving.rehearsal import Change, Day, Sample
@@ -198,3 +200,12 @@ def test_memory_that_grows_breaks_the_day() -> None:
     found = figures(grown, landscape.load(twins.DEMO).integrations)
     assert not found.is_flat
     assert "**growing**" in report(found)
+
+
+def test_two_at_once_do_not_share_a_ground(tmp_path: Path) -> None:
+    (tmp_path / "prove.lock").touch()
+    with (tmp_path / "prove.lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        found = twins.of(landscape.load(twins.DEMO), twins.DEMO)
+        with pytest.raises(GroundBusy), Ground(tmp_path / "prove", found, 0.05):
+            pass
