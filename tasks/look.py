@@ -52,10 +52,11 @@ def look_first(world: World, target: Target, rows: list[Row], done: Delivered) -
     if rows[0]["op"] != "create" or not _find_by(world, rows[0]):
         return rows
     try:
+        found = [_twins(world, target, rows[0])]  # by itself: a system that was left alone is tried by one request
         with ThreadPoolExecutor(max(1, target.limits.concurrency), thread_name_prefix="look") as pool:
             # each in the context of this thread: looking before a delivery is part of the delivery
-            asked = [pool.submit(contextvars.copy_context().run, _twins, world, target, row) for row in rows]
-            found = [one.result() for one in asked]
+            asked = [pool.submit(contextvars.copy_context().run, _twins, world, target, row) for row in rows[1:]]
+            found += [one.result() for one in asked]
     except ConnectorError as error:
         answers = [Answer(row, receipt_of(error, row, row["system"], done)) for row in rows]
         # nothing was sent yet: also an ambiguous look is a plain retry

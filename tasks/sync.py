@@ -206,6 +206,9 @@ def at_work(world: World, name: str, summary: Summary) -> Iterator[None]:
             _end(world, summary.sync_id, "failed", summary, f"{type(error).__name__}: {error}")
             raise
         _count_queues(world, summary)
+        if stopping.is_asked():
+            _end(world, summary.sync_id, "abandoned", summary, "stopped as asked; what is left goes with the next run")
+            return
         _end(world, summary.sync_id, "failed" if summary.trouble else "complete", summary, _told(summary.trouble))
 
 

@@ -133,10 +133,12 @@ def run_plainly(world: World, name: str, *, mode: Mode, sample: int | None) -> d
     try:
         with stopping.on_sigterm():
             summary = syncs.sync(world, name, steps, sync_id=sync_id, mode=mode, sample=sample)
+            was_stopped = stopping.is_asked()
     except Exception as error:
         incidents.conclude(world, name, error)
         raise
-    incidents.conclude(world, name, summary)
+    if not was_stopped:  # a run that did not come to its end disproves nothing
+        incidents.conclude(world, name, summary)
     return {**summary.as_dict(), "flow_run_url": None}
 
 

@@ -126,6 +126,27 @@ def test_row_07_asked_to_stop_in_the_middle_of_a_batch(till: Till, counter: Open
     assert shop.is_at_rest()
 
 
+@pytest.mark.faults
+def test_row_07_asked_to_stop_in_the_middle_of_a_sync(till: Till, counter: Open) -> None:
+    """SIGTERM ends a whole sync the same way: what was written is stored, and the run does not count as complete."""
+    shop = counter(write_class="B")
+    till.sell_to(*(f"buyer{n}" for n in range(12)))
+    till.befall("delay", count=-1, seconds=0.4)
+    command = [sys.executable, "-m", "apps.cli", "--landscape", str(shop.folder), "sync", "--without-prefect"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until(120, "it sends nothing", till.creates)
+    process.terminate()
+    code, said = ended(process, 30)
+    assert code == 0, said
+    [run] = shop.rows("select state, error from ops.sync")
+    assert (run["state"], "stopped as asked" in run["error"]) == ("abandoned", True)
+    assert shop.states().keys() == {"delivered", "ready"}
+    till.troubles.clear()
+    shop.settled()
+    assert len(set(till.names())) == len(till.records) == 12
+    assert shop.is_at_rest()
+
+
 @pytest.mark.parametrize(
     "point",
     ["deliver.sending", *(pytest.param(p, marks=pytest.mark.faults) for p in ("deliver.claimed", "deliver.sent"))],
