@@ -206,15 +206,20 @@ def count_strangers(conn: Connection, entity: str) -> int:
     return sum(int(n) for n in found.scalars())
 
 
-def doubt(conn: Connection, system: str, stream: str) -> str | None:
-    """Why a create in this target may be a second one since the restore; None: there is no reason to think so."""
+def doubt(conn: Connection, system: str, stream: str, *, is_looked_up: bool) -> str | None:
+    """Why a create in this target may be a second one since the restore; None: there is no reason to think so, or a
+    person has looked and said so. `is_looked_up`: each is searched for there before it is sent."""
     row = conn.execute(
-        text("select is_read, strangers from ops.restored where system = :system and stream = :stream"),
+        text(
+            "select is_read, strangers from ops.restored r where system = :system and stream = :stream and not exists"
+            " (select from ops.hold h where h.system = r.system and h.stream = r.stream and h.kind = 'duplicate'"
+            " and h.op = 'create' and h.state in ('approved', 'rejected') and h.closed_at > r.at)"
+        ),
         {"system": system, "stream": stream},
     ).one_or_none()
     if row is None:
         return None
-    if not row.is_read:
+    if not row.is_read and not is_looked_up:
         return "the database was set back to a backup, and this target cannot be read: what was made there is not known"
     if row.strangers:
         return (
@@ -231,12 +236,4 @@ def rests(conn: Connection, system: str, stream: str) -> bool:
             text(f"select exists (select from ops.restored where {_WAITING} and system = :s and stream = :t)"),
             {"s": system, "t": stream},
         ).scalar_one()
-    )
-
-
-def settled(conn: Connection, system: str, stream: str) -> None:
-    """A person has seen to the strangers of a target."""
-    conn.execute(
-        text("delete from ops.restored where system = :s and stream = :t and learned_at is not null"),
-        {"s": system, "t": stream},
     )

@@ -98,7 +98,7 @@ def _decide(
 ) -> None:
     """Lets a planned set go, or puts it behind a hold; an override lets it go in the name of whoever declared it."""
     integration = world.landscape.integrations[which.integration]
-    if which.op == "create" and (doubt := restored.doubt(conn, which.system, which.stream)):
+    if which.op == "create" and (doubt := _doubt_since_restore(conn, integration, which)):
         hold_id = _open(conn, world, integration, which, "duplicate", doubt, which.planned, requested_by)
         done.held += outbox.hold_set(conn, which, hold_id)
         return
@@ -116,6 +116,11 @@ def _decide(
         tally = holds.overridden(conn, hold_id, lifted, wait_seconds=integration.hold_seconds)
     done.ready += tally.get("ready", 0)
     done.waiting += tally.get("waiting", 0)
+
+
+def _doubt_since_restore(conn: Connection, integration: Integration, which: outbox.PlannedSet) -> str | None:
+    looked_up = any(t.find_by for t in integration.to if (t.system, t.stream) == (which.system, which.stream))
+    return restored.doubt(conn, which.system, which.stream, is_looked_up=looked_up)
 
 
 def _hold_what_changed(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from staging import audit, backup, ledger
+from staging import audit, backup, holds, ledger
 from staging.engine import database_url, transaction
 from tasks.backup import backup as back_up
 from tasks.backup import restore
@@ -95,9 +95,16 @@ def test_a_stranger_in_the_target_lets_a_person_decide(bench: Bench, tmp_path: P
     summary = bench.sync()
     assert (summary.target_writes, summary.held) == (0, 1)
     assert len(bench.source.ledger) == held
-    (hold,) = bench.rows("select kind, reason from ops.hold where state = 'open'")
+    (hold,) = bench.rows("select id, kind, reason from ops.hold where state = 'open'")
     assert hold["kind"] == "duplicate"
     assert "known from nowhere else" in hold["reason"]
+    agrees(bench)
+    # a person looks: this one is another; from then on nobody is asked again
+    with bench.world.transaction() as conn:
+        holds.approve(conn, hold["id"], by="head", reason="it is not the same")
+    source = [record(id=i, name=n) for i, n in (("one", "One"), ("two", "Two"), ("new", "New"), ("next", "Next"))]
+    bench.source.pages = [page(*source)]
+    assert (bench.sync().target_writes, bench.sync().held) == (2, 0)
     agrees(bench)
 
 
