@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from canonical.declarations.oauth import OAuth2
 from canonical.problems import Refused
 from canonical.shown import shown
 from staging import alerts
@@ -22,6 +21,7 @@ from staging.errors import DatabaseTrouble
 from staging.incidents import Cause, Recovered, Standing
 from tasks import doubtful, messengers, without_ledger
 from tasks.alerts import AFTER_WORK_SECONDS, QUIET, send_alerts
+from tasks.next_steps import next_step
 from tasks.sync import Summary, SyncBusy, Trouble
 from tasks.world import World
 
@@ -79,7 +79,7 @@ def in_words(world: World, trouble: Trouble, name: str) -> str:
     detail = told(trouble)
     return (
         f"**{place}** {_MEANS.get(trouble.kind, 'failed')}{f': {detail}' if detail else ''}."
-        f" Owner: {world.owner_of_system(trouble.system)}. Next: {_next_step(world, trouble, name)}"
+        f" Owner: {world.owner_of_system(trouble.system)}. Next: {next_step(world, trouble, name)}"
     )
 
 
@@ -121,7 +121,7 @@ def _cause(world: World, key: str, troubles: Sequence[Trouble], name: str) -> Ca
         owner=world.owner_of_system(first.system),
         cause=f"{where} {_MEANS.get(first.kind, 'failed')}" + (f": {detail}" if detail else ""),
         unaffected=_unaffected(others),
-        next_step=_next_step(world, first, name),
+        next_step=next_step(world, first, name),
     )
 
 
@@ -139,42 +139,6 @@ def concerned(world: World, trouble: Trouble) -> list[str]:
 def _unaffected(others: Sequence[str]) -> str:
     kept = "every other system was read and written as usual, and nothing is lost: what was read stays, what waits goes"
     return f"{', '.join(others)} run as before; {kept} out by itself" if others else f"{kept} out by itself"
-
-
-def _next_step(world: World, trouble: Trouble, name: str) -> str:
-    again = f"then: concord sync {name}"
-    system, place = trouble.system, f"{trouble.system}/{trouble.stream}"
-    match trouble.kind:
-        case "AuthFailed" if _is_authorised_by_a_person(world, system):
-            return f"let Concord in again: concord systems authorize {system}; {again}"
-        case "AuthFailed":
-            return f"renew the credentials of {system} ({_secrets(world, system)}), {again}"
-        case "CountDrop":
-            return f"look into {place}; if the records are gone on purpose: concord findings list, and accept"
-        case "GateStopped":
-            return f"see what failed: concord quarantine list; repair {place} at its source or the rule, {again}"
-        case "Misdeclared":
-            return f"compare the declaration of {place} with the system: concord check; {again}"
-        case "SchemaDrift":
-            return f"correct {place} or map it anew; if it is meant so: concord findings list, and accept; {again}"
-        case "DeliveryStopped":
-            return (
-                f"see whether {system} works: concord systems check; what waits goes out with the next: concord deliver"
-            )
-        case _:
-            return f"see whether {system} works: concord systems check; {again} (the schedule tries again as well)"
-
-
-def _is_authorised_by_a_person(world: World, system: str) -> bool:
-    oauth2 = world.landscape.systems[system].settings.get("oauth2")
-    return isinstance(oauth2, OAuth2) and oauth2.grant == "authorization_code"
-
-
-def _secrets(world: World, system: str) -> str:
-    """Where a system's secrets are declared to be; never what they are."""
-    settings = world.landscape.systems[system].settings
-    places = [f"{s.kind} {s.name}" for s in settings.values() if type(s).__name__ == "SecretRef"]
-    return ", ".join(places) or "see its declaration"
 
 
 def failure_of(world: World, name: str, error: BaseException) -> Cause:

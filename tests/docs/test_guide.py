@@ -17,7 +17,7 @@ import pytest
 from tests.docs.walk import Walker, blocks, missing, steps
 
 TOP = Path(__file__).resolve().parent.parent.parent
-WALKED = ("first-two-systems", "going-live", "mapping-sheets")
+WALKED = ("first-two-systems", "going-live", "mapping-sheets", "when-something-fails")
 PORTS = {"crm": "9401", "accounting": "9402", "slack": "9403", "asana": "9404"}
 OURS = ("CONCORD_", "PREFECT_", "SANDBOX_", "CRM_TOKEN", "ACCOUNTING_TOKEN")
 

@@ -1,8 +1,8 @@
 """Secrets and people's data are planted, a sync runs, fails in every way, and what all that leaves behind is searched.
 
 Where values belong: the systems themselves, the tables that hold records, the queues, `explain`, the Data Docs'
-examples of what failed, and, as far as a system repeats them when it refuses, the story of that run (`concord status --json`).
-Nowhere else: no log, no message, no audit, no artifact, no answer of a command.
+examples of what failed, and, as far as a system repeats them when it refuses, the story of that run
+(`concord status --json`). Nowhere else: no log, no message, no audit, no artifact, no answer of a command.
 """
 
 from __future__ import annotations
