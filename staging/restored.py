@@ -93,8 +93,10 @@ def unlinked_rest(entity: str, streams: Sequence[Stream]) -> str:
 
 
 def adopt(conn: Connection, entity: str, system: str, stream: str) -> int:
-    """Takes what linked records of a target hold now for what was asked and read there; gives how many."""
-    held = f"case when {_same('a.value', 't.native ->> a.key')} then a.value else t.native ->> a.key end"
+    """Takes what linked records of a target hold now for what was asked and read there, as far as it changed since the
+    backup (what differed then and was only reported is left as it was); gives how many."""
+    unchanged = f"{_same('s.read ->> a.key', 't.native ->> a.key')} or {_same('a.value', 't.native ->> a.key')}"
+    held = f"case when {unchanged} then a.value else t.native ->> a.key end"
     now = f"(select jsonb_object_agg(a.key, {held}) from json_each_text(s.asked) a)"
     read = "(select jsonb_object_agg(k, t.native::jsonb -> k) from json_object_keys(s.asked) k)"
     found = conn.execute(

@@ -24,8 +24,8 @@ def delivered(conn: Connection, sync_id: int) -> list[dict[str, Any]]:
     """The writes that a sync planned and that were delivered, whoever delivered them, in order."""
     found = conn.execute(
         text(
-            "select id, integration, entity, canonical_id, version, system, stream, op, source_id, before, asked, fields"
-            " from ops.outbox where sync_id = :id and state = 'delivered' order by id"
+            "select id, integration, entity, canonical_id, version, system, stream, op, source_id, before, asked,"
+            " fields from ops.outbox where sync_id = :id and state = 'delivered' order by id"
         ),
         {"id": sync_id},
     ).mappings()
