@@ -74,9 +74,7 @@ def resolve(silence: Silence) -> Resolution:
         case "A" if silence.is_same_request:
             return Resolution("ask", "it may exist there: its key is no longer known, and it cannot be searched for")
         case "A":
-            return Resolution(
-                "ask", "it may exist there: its batch was answered in part, it cannot be searched for"
-            )
+            return Resolution("ask", "it may exist there: its batch was answered in part, it cannot be searched for")
         case _:
             return Resolution("ask", "it may exist there: the answer was lost and it cannot be searched for")
 
