@@ -17,9 +17,17 @@ from typing import Any
 
 import yaml
 
+from tests.mutations.defects import defects
+
 TOP = Path(__file__).resolve().parent.parent.parent
 PAGE = TOP / "docs" / "reference" / "faults.md"
 ROWS = Path(__file__).with_name("fault_rows.yaml")
+CAN_FAIL = """
+## Can these tests fail?
+
+`python -m tests.mutations` plants each of these defects in a copy of the code, one at a time, and ends with 0 only if
+each makes one of its tests fail.
+"""
 _NAME = re.compile(r"test_row_(\d\d)_\w+\Z")
 _LATER = {"slow", "faults"}
 HEAD = """<!-- Made by docs/_build/faults.py from tests/; change a test's docstring, and run it. -->
@@ -105,7 +113,15 @@ def page(found: Sequence[Evidence], wanted: Mapping[int, Mapping[str, Any]]) -> 
         for row, about in wanted.items():
             if about["part"] == part:
                 lines += _lines(row, about, by_row[row])
+    lines += [CAN_FAIL, "| a defect like this | is caught by |", "|---|---|"]
+    lines += [
+        f"| {defect.name} | {', '.join(f'`{_bare(test)}`' for test in defect.caught_by)} |" for defect in defects()
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _bare(test: str) -> str:
+    return test.partition("::")[2].partition("[")[0]
 
 
 def _lines(row: int, about: Mapping[str, Any], found: Sequence[Evidence]) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Deliberate defects, each of which a test must catch: whether the tests can fail."""
