@@ -369,15 +369,12 @@ def report_over(world: World, cause: Cause, since: datetime, *, told_by: str | N
 
 
 def tell(world: World, *, patience_seconds: float = AFTER_WORK_SECONDS) -> int:
-    """Sends what waits, for so long at most; gives how many messages were accepted. Never raises for a messenger that
-    fails, nor for our database: messages wait."""
+    """Sends what waits, for so long at most; gives how many messages were accepted. Raises nothing: messages wait."""
     try:
         without_ledger.put_on_record(world)
         tell_untold(world)
         return send_alerts(world, patience_seconds=patience_seconds)
-    except Exception as error:
-        if without_ledger.trouble_in(error) is None:
-            raise
+    except Exception as error:  # whatever a messenger or our database does: the work that it tells of is done
         log.warning("messages cannot be sent now (%s); they wait", type(error).__name__)
         return 0
 
@@ -416,8 +413,9 @@ def conclude(world: World, name: str, outcome: Summary | BaseException) -> None:
             report_failure(world, name, outcome)
     except Exception as error:
         log.warning("the incidents of %s cannot be recorded now: %s", name, type(error).__name__)
-        without_ledger.tell_trouble(world.landscape, error)
-        return
+        if without_ledger.trouble_in(error):
+            without_ledger.tell_trouble(world.landscape, error)
+            return
     tell(world)
 
 
@@ -429,8 +427,9 @@ def conclude_delivery(world: World, name: str, troubles: Sequence[Trouble], *, w
         report(world, causes, [key for key in (f"delivery:{system}" for system in written) if key not in bad])
     except Exception as error:
         log.warning("the incidents of this delivery cannot be recorded now: %s", type(error).__name__)
-        without_ledger.tell_trouble(world.landscape, error)
-        return
+        if without_ledger.trouble_in(error):
+            without_ledger.tell_trouble(world.landscape, error)
+            return
     tell(world)
 
 
