@@ -133,9 +133,10 @@ def _guarded(step: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(step)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        at = args[0] if args else kwargs["at"]
-        assert isinstance(at, At)
+        at = args[0] if args else kwargs.get("at")
         try:
+            if not isinstance(at, At):
+                return step(*args, **kwargs)
             return units.persist(at.world.engine, step.__name__, functools.partial(step, *args, **kwargs))
         except Exception as error:
             raise without_values(error) from None
