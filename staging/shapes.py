@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 from sqlalchemy import Connection, text
@@ -28,6 +28,21 @@ def names(conn: Connection, system: str, stream: str) -> set[str]:
     found = conn.execute(
         text("select path from landing.shape where system = :system and stream = :stream"),
         {"system": system, "stream": stream},
+    )
+    return set(found.scalars())
+
+
+def made_by_us(conn: Connection, system: str, stream: str, ids: Sequence[str]) -> set[str]:
+    """Those of these records that Concord created there and that were never landed before."""
+    found = conn.execute(
+        text(
+            "select c.source_id from ops.crosswalk c where c.system = :system and c.stream = :stream"
+            " and c.source_id = any(:ids) and c.ended_at is null and exists (select from ops.outbox o where"
+            " o.system = c.system and o.stream = c.stream and o.source_id = c.source_id and o.op = 'create'"
+            " and o.state = 'delivered') and not exists (select from landing.record r where r.system = c.system"
+            " and r.stream = c.stream and r.source_id = c.source_id)"
+        ),
+        {"system": system, "stream": stream, "ids": list(ids)},
     )
     return set(found.scalars())
 

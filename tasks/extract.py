@@ -207,7 +207,7 @@ class _Reading:
             pages=pages,
             case_sensitive=self.stream.ids == "case_sensitive",
             held=self.before + self.counts.new,
-            examine=looks.examine,
+            examine=lambda ids, payloads: looks.examine(conn, ids, payloads),
         )
         refused = [*refused, *(_refusal(readable, row, twins.ONLY_CASE) for row in landed.alike)]
         refused += [_refusal(readable, row, reason) for row, reason in landed.aside.items()]

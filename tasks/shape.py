@@ -62,11 +62,17 @@ class Looks:
         other.known, other.names, other.drifted = dict(self.known), set(self.names), dict(self.drifted)
         return other
 
-    def examine(self, ids: Sequence[str], payloads: Sequence[bytes]) -> dict[int, str]:
-        """The rows to be set aside, each with its reason. SchemaDrift where they are too many."""
+    def examine(self, conn: Connection, ids: Sequence[str], payloads: Sequence[bytes]) -> dict[int, str]:
+        """The rows to be set aside, each with its reason. SchemaDrift where they are too many.
+
+        A record that we made and read for the first time is as we made it: what it lacks we did not write, and from
+        then on it is known that a record may lack it."""
         found = self._found(ids, payloads)
         self.of += len(ids)
         drifts = fingerprint.find(self.known, found) if self.is_settled else []
+        if lacking := {ids[d.row] for d in drifts if d.found == fingerprint.ABSENT}:
+            ours = shapes.made_by_us(conn, self.system, self.stream.name, sorted(lacking))
+            drifts = [d for d in drifts if d.found != fingerprint.ABSENT or ids[d.row] not in ours]
         aside: dict[int, list[Drift]] = {}
         for drift in drifts:
             aside.setdefault(drift.row, []).append(drift)
