@@ -148,7 +148,7 @@ def test_a_worker_that_slept_changes_nothing_with_its_late_answers(bench: Bench)
 
     slept = written(2, "A")
     with bench.world.transaction() as conn:
-        delivery.take_over(conn, [slept["id"]], worker="B", lease_seconds=100)
+        delivery.take_over(conn, [slept], worker="B", lease_seconds=100)
     answer(slept, "done", "B")
     answer(written(3, "B"), "done", "B")
     answer(slept, "rejected", "A")
@@ -254,5 +254,5 @@ def test_what_was_taken_over_is_not_sent_by_the_one_who_looked_too_long(database
     with transaction() as conn:
         (row,) = delivery.claim(conn, lane, ["i"], worker="A", limit=5, lease_seconds=0)
     with transaction() as conn:
-        delivery.take_over(conn, [row["id"]], worker="B", lease_seconds=120)
+        delivery.take_over(conn, [row], worker="B", lease_seconds=120)
         assert delivery.renew(conn, [row["id"]], worker="A", lease_seconds=120) == set()
