@@ -160,6 +160,7 @@ def test_row_06_kill_9_of_the_worker_and_of_prefects_server(
 # ---------------------------------------------------------------------------------------------- 56: a messenger fails
 
 
+@pytest.mark.faults
 def test_row_56_slack_is_down_for_two_hours_and_mail_steps_in(office: Office) -> None:
     """Data goes on, each cause is told by e-mail once, messages wait for Slack, and come as few when it is back."""
     office.slack.is_down = True
