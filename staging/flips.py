@@ -22,7 +22,8 @@ def often_written(conn: Connection, entity: str, system: str, stream: str, ids: 
     return read_frame(
         conn,
         f"select o.canonical_id, f.path from {table} t join ops.outbox o on o.canonical_id = t.canonical_id"
-        f" and o.entity {place} and o.op = 'update' and o.state = 'delivered' and o.settled_at > now() - interval '1 hour'"
+        f" and o.entity {place} and o.op = 'update' and o.state = 'delivered'"
+        " and o.settled_at > now() - interval '1 hour'"
         " cross join lateral unnest(o.fields) as f(path) where o.settled_at > coalesce((select max(w.closed_at)"
         " from ops.finding w where w.kind = 'edit_war' and w.state = 'accepted' and w.entity = o.entity"
         " and w.system = o.system and w.stream = o.stream and w.canonical_id = o.canonical_id and w.field = f.path),"

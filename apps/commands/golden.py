@@ -47,9 +47,8 @@ def list_merges(
         show("no merges")
         return
     shown = [
-        (r["entity"], r["loser"], r["winner"], when(r["at"]), r["by"], r["reason"], when(r["undone_at"]) if r["undone_at"] else "")
-        for r in rows
-    ]  # fmt: skip
+        (r["entity"], r["loser"], r["winner"], when(r["at"]), r["by"], r["reason"], when(r["undone_at"])) for r in rows
+    ]
     table(("entity", "record", "is now", "since", "by", "because", "undone"), shown)
 
 
