@@ -39,6 +39,8 @@ class Base:
     ground: Ground
     taken: Snapshot
     expected: evidence.Standing
+    ignored: frozenset[str] = frozenset()
+    """Members of documents that two runs may differ in, beside those that a system chooses by itself."""
 
 
 def start(copy: Copy, job: str, *more: str, crash_point: str = "") -> Child:
@@ -71,7 +73,8 @@ def judged(cell: Cell, base: Base, copy: Copy, settled: Ended) -> Cell:
         said.append(f"the restarted run failed: {settled.said[-300:]}")
     facts = next((line for line in settled.lines if line.get("settled")), {})
     said += [f"trouble was left: {one}" for one in facts.get("trouble", [])]
-    found = evidence.difference(base.expected, evidence.end_state(copy))
+    ends = [evidence.ignoring(each, base.ignored) for each in (base.expected, evidence.end_state(copy))]
+    found = evidence.difference(*ends)
     off, left = sums_off(), left_behind()
     said += found.told() + off + [f"left behind: {count} {what}" for what, count in left.items()]
     further = settled.last if settled.code == 0 else {}

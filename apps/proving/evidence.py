@@ -5,6 +5,7 @@ Judged from outside: documents of the twins' own stores and rows of the order da
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -88,6 +89,19 @@ def held(
         found |= {f"legacy/{t}": texts(legacy_rows(t), CHOSEN_BY_THE_SYSTEM) for t in TABLES}
     with transaction(engine("app")) as conn:
         return found | standing(conn, model, CHOSEN_FIELDS)
+
+
+def ignoring(standing_of: Standing, members: frozenset[str]) -> Standing:
+    """The same with some members of documents left out."""
+    if not members:
+        return standing_of
+    found: Standing = {}
+    for place, some in standing_of.items():
+        plain = ((texts([json.loads(text)], members), count) for text, count in some.items())
+        found[place] = Counter()
+        for one, count in plain:
+            found[place].update(dict.fromkeys(one, count))
+    return found
 
 
 def _name_companies(stored: dict[str, dict[str, Any]]) -> None:

@@ -23,6 +23,8 @@ BETWEEN_SECONDS = (5.0, 40.0)
 DEED_SECONDS = 1.0
 RESTART_SECONDS = 0.5
 DEEDS = 1_000
+IDS_OF_OURS = frozenset({"ContactNumber", "concord_id"})
+"""Ids of golden records in systems: made of the CRM's ids, which depend on who created something there first."""
 
 
 @dataclass
@@ -70,7 +72,7 @@ def database(base: Base, restarts: int, seed: int = 11) -> Cell:
         finally:
             watch.close()
         settled = run(copy, "sync")
-        undisturbed = replace(base, expected=_expected(base, done))
+        undisturbed = replace(base, expected=_expected(base, done), ignored=IDS_OF_OURS)
         cell = judged(replace(cell, recovery_seconds=slowest), undisturbed, copy, settled)
     return replace(cell, seconds=time.monotonic() - began)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from apps.proving import scenario, twins
-from apps.proving.evidence import difference
+from apps.proving.evidence import difference, ignoring
 from apps.proving.figures import figures
 from apps.proving.ground import Ground, GroundBusy
 from apps.proving.paper import report
@@ -209,3 +209,11 @@ def test_two_at_once_do_not_share_a_ground(tmp_path: Path) -> None:
         found = twins.of(landscape.load(twins.DEMO), twins.DEMO)
         with pytest.raises(GroundBusy), Ground(tmp_path / "prove", found, 0.05):
             pass
+
+
+def test_members_that_may_differ_are_left_out() -> None:
+    ours = {"accounting/contacts": Counter({'{"ContactNumber": "a", "Name": "X"}': 1})}
+    theirs = {"accounting/contacts": Counter({'{"ContactNumber": "b", "Name": "X"}': 1})}
+    assert difference(ours, theirs)
+    same = [ignoring(one, frozenset({"ContactNumber"})) for one in (ours, theirs)]
+    assert not difference(*same)
