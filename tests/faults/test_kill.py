@@ -69,6 +69,7 @@ def moments() -> Iterator[pytest.param]:
         yield pytest.param(point, marks=() if point in EVERY_SYNC else pytest.mark.faults, id=point)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("moment", list(moments()))
 def test_killed_and_run_again_ends_as_never_killed(
     job: MainJob, never_killed: dict[str, Counter[str]], moment: str

@@ -116,6 +116,7 @@ def test_row_50_money_is_counted_over_the_day(desk: DeskBench) -> None:
     assert desk.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_50_a_persons_override_lets_it_go_and_is_kept(desk: DeskBench, concord: Concord) -> None:
     """While somebody has lifted the brake, the mass change goes in that person's name: approval, hashes and audit."""
     lift = ("holds", "override", "bookings-to-books", "--until", "2h", "--by", "boss", "--reason", "yearly renaming")
@@ -279,6 +280,7 @@ def test_row_51_an_approval_that_grew_old_sends_nothing(desk: DeskBench, concord
     assert desk.is_quiet()
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("moment", [pytest.param("deliver.claimed", marks=pytest.mark.faults), "deliver.sent"])
 def test_row_51_approved_while_the_worker_is_dead_is_applied_on_restart(
     desk: DeskBench, concord: Concord, held: int, moment: str

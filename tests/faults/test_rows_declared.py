@@ -90,6 +90,7 @@ def test_row_10_a_run_under_way_when_a_newer_version_is_put_to_work(
     assert len(bench.names()) == 8
 
 
+@pytest.mark.faults
 def test_row_59_an_old_version_put_back(bench: ShelfBench, deploy: Callable[..., World]) -> None:
     """Only by a person's word, by name and with a reason; then it works again and the newer one is the old one."""
     bench.source.fill(8)
@@ -133,6 +134,7 @@ def test_row_59_bad_declarations_pushed_while_running(bench: ShelfBench, deploy:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_59_declarations_that_would_rewrite_very_many_records(
     bench: ShelfBench, deploy: Callable[..., World]
 ) -> None:

@@ -542,6 +542,7 @@ def wire(database: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cu
         yield wire
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("what", ["land pages", "release", "settle answers"])
 def test_row_12_the_connection_is_lost_during_a_commit(

@@ -536,6 +536,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", CHANGES)
 def test_row_36_a_mapped_field_of_another_type_or_gone(bench: ShelfBench, name: str) -> None:
     """From some page on: the stream stops with its cursor where it was and nothing blanked, until a person looks."""
@@ -564,6 +565,7 @@ def test_row_36_a_mapped_field_of_another_type_or_gone(bench: ShelfBench, name: 
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_36_a_new_look_that_a_person_accepts(bench: ShelfBench) -> None:
     """Accepted by name, the other type is read from then on, and what rules make of it is theirs to say."""
     _settled(bench)
@@ -577,6 +579,7 @@ def test_row_36_a_new_look_that_a_person_accepts(bench: ShelfBench) -> None:
     assert bench.rows("select price::text from golden.booking where name = 'Guest 59 Ltd'") == [{"price": "159.50"}]
 
 
+@pytest.mark.faults
 def test_row_36_a_few_rows_of_another_type(bench: ShelfBench) -> None:
     """Up to four rows are set aside one by one with field, expected and found; the rest of the stream goes on."""
     _settled(bench)
@@ -598,6 +601,7 @@ def test_row_36_a_few_rows_of_another_type(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_36_a_few_rows_at_a_time_add_up(bench: ShelfBench) -> None:
     """Three rows now and three later are six: what trickles in stops the stream as well."""
     _settled(bench)
@@ -610,6 +614,7 @@ def test_row_36_a_few_rows_at_a_time_add_up(bench: ShelfBench) -> None:
     assert [t.kind for t in bench.sync("incremental").trouble] == ["SchemaDrift"]
 
 
+@pytest.mark.faults
 def test_row_36_a_field_that_is_new(bench: ShelfBench) -> None:
     """It is kept in what is landed, reported once with where it is, and changes nothing."""
     _settled(bench)
@@ -623,6 +628,7 @@ def test_row_36_a_field_that_is_new(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_36_a_choice_that_nobody_declared(bench: ShelfBench) -> None:
     """A record with an unknown code is quarantined with its last good values kept; a flood of them stops the batch."""
     _settled(bench)
@@ -643,6 +649,7 @@ def test_row_36_a_choice_that_nobody_declared(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_37_ids_become_ids_of_another_kind(bench: ShelfBench) -> None:
     """Numbers that turn into UUIDs would be a second record of everything: the stream stops before the first."""
     bench.source.page_size = 40
@@ -664,6 +671,7 @@ def test_row_37_ids_become_ids_of_another_kind(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_37_ids_that_differ_in_case_alone(bench: ShelfBench) -> None:
     """One is set aside; when all come in other letters the stream stops. No record is ever written over another."""
     _settled(bench)

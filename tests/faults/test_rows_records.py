@@ -81,6 +81,7 @@ def mapped(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return tries
 
 
+@pytest.mark.faults
 def test_row_48_a_record_that_crashes_the_mapping(bench: ShelfBench, mapped: list[list[str]]) -> None:
     """It is tried three times by itself and set aside with its payload; every other record of the chunk arrives."""
     bench.source.page_size = 50
@@ -156,6 +157,7 @@ def test_row_48_a_name_that_would_take_minutes() -> None:
 # ------------------------------------------------------------------------------------------------ 49: a sudden flood
 
 
+@pytest.mark.faults
 def test_row_49_forty_per_cent_of_the_records_fail_suddenly(bench: ShelfBench) -> None:
     """The lane stops with one reason; nothing is quarantined one by one, the last good values stay, and it goes on."""
     bench.source.page_size = 50

@@ -46,6 +46,7 @@ def move(job: MainJob) -> dict[tuple[str, str], str]:
     return ids
 
 
+@pytest.mark.slow
 def test_a_plan_is_kept_applied_held_decided_and_undone_from_forms(job: MainJob, prefect_server: LocalPrefect) -> None:
     from flows.apply import apply
     from flows.decide import decide

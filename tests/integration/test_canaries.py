@@ -172,6 +172,7 @@ def where(places: dict[str, str], canaries: list[str]) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_nothing_that_a_sync_and_its_failures_leave_behind_holds_a_secret_or_a_person(
     office: Office, module_database: TestDatabase
 ) -> None:

@@ -137,6 +137,8 @@ def test_bad_database_url_is_said_without_its_password(monkeypatch: pytest.Monke
 
 
 def test_lost_connections_are_replaced(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CONCORD_DATABASE_URL", "CONCORD_DATABASE_OWNER_URL"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CONCORD_HOME", str(server.home.parent))
     over = engine("app")
     with transaction(over) as connection:

@@ -9,6 +9,8 @@ from tests.fixtures.mainjob import MainJob
 from tests.fixtures.outside import in_agreement
 from tests.fixtures.said import Concord
 
+pytestmark = pytest.mark.slow
+
 OBSERVED = (
     '- {system: legacy, stream: clients, mode: write}\n    timing: {schedule: "*/15 * * * *"',
     '- {system: legacy, stream: clients}\n    timing: {schedule: "*/15 * * * *"',

@@ -95,6 +95,7 @@ def test_a_second_sync_writes_nothing(main_job: MainJob) -> None:
     quiet(main_job)
 
 
+@pytest.mark.slow
 def test_a_phone_edited_in_the_crm_changes_that_field_where_it_should_be_known(
     shared_job: MainJob, customers: Iterator[dict[tuple[str, str], str]]
 ) -> None:
@@ -151,6 +152,7 @@ def test_an_edit_of_a_field_that_the_crm_owns_is_found_in_accounting_and_put_bac
     quiet(shared_job)
 
 
+@pytest.mark.slow
 def test_a_confirmed_order_becomes_one_invoice(shared_job: MainJob) -> None:
     order = shared_job.rows(
         "select o.number, c.source_id as contact from golden.order o join ops.crosswalk c on c.canonical_id ="
@@ -255,6 +257,7 @@ def test_a_corrected_record_leaves_quarantine_by_itself(shared_job: MainJob) -> 
     in_agreement(shared_job)
 
 
+@pytest.mark.slow
 def test_children_wait_for_their_parents(shared_job: MainJob) -> None:
     """A new customer's confirmed order: nothing is invoiced to nobody, and nothing is forgotten."""
     sku = shared_job.value("select sku from golden.product order by sku limit 1")
@@ -343,6 +346,7 @@ def test_a_changed_mapping_is_reworked_from_what_is_landed(main_job: MainJob) ->
     in_agreement(main_job)
 
 
+@pytest.mark.slow
 def test_a_changed_rule_is_judged_again_from_what_is_landed(main_job: MainJob) -> None:
     rule = "expectations/order.yaml"
     mark = main_job.mark()
@@ -369,6 +373,7 @@ def test_a_changed_rule_is_judged_again_from_what_is_landed(main_job: MainJob) -
     in_agreement(main_job)
 
 
+@pytest.mark.slow
 def test_a_held_set_is_applied_once_when_approved_and_never_when_rejected(main_job: MainJob) -> None:
     main_job.replace_in(
         "landscape.yaml",

@@ -341,6 +341,7 @@ def listed(job: MainJob) -> dict[str, Any]:
     return {s["system"]: s["token"] for s in json.loads(out)}
 
 
+@pytest.mark.slow
 def test_a_person_lets_concord_in_from_the_command_line(declared: MainJob) -> None:
     assert listed(declared)["accounting"]["state"] == "missing"
     with concord(declared, "systems", "authorize", "accounting") as process:

@@ -10,6 +10,8 @@ from tests.fixtures.mainjob import MainJob
 from tests.fixtures.outside import in_agreement
 from tests.fixtures.said import Concord
 
+pytestmark = pytest.mark.slow
+
 
 def test_one_edited_record_is_written_where_it_should_be_known_and_no_other(
     main_job: MainJob, concord: Concord

@@ -19,6 +19,8 @@ from tests.fixtures.mainjob import MainJob
 from tests.fixtures.outside import in_agreement
 from tests.fixtures.said import Concord
 
+pytestmark = pytest.mark.slow
+
 TOP = Path(__file__).resolve().parents[2]
 TABLES = (
     "golden.customer", "golden.history", "staging.customer", "ops.outbox", "ops.plan", "ops.sync", "ops.batch",

@@ -15,6 +15,8 @@ from sandbox.workbook import set_cell
 from tests.fixtures.mainjob import Json, MainJob
 from tests.fixtures.stories import TODAY, Business, Known
 
+pytestmark = pytest.mark.slow
+
 CARD = {
     "name": "Thistledown Looms Ltd",
     "vat_number": "GB 914 2230 17",

@@ -15,6 +15,8 @@ from staging.engine import engine, transaction
 from tests.fixtures.mainjob import Json, MainJob
 from tests.fixtures.stories import TODAY, Business, Known
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Case:

@@ -112,6 +112,9 @@ def test_a_reset_after_a_match_lets_the_system_hear_it(proxy: Proxy, echo: Echo)
         one.sendall(b"COMMIT")
         with pytest.raises(ConnectionResetError):
             read(one, 6)
+    deadline = time.monotonic() + 10
+    while echo.told != b"beginCOMMIT" and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert echo.told == b"beginCOMMIT"
 
 
