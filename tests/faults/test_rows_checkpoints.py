@@ -50,6 +50,7 @@ MASSES: dict[str, tuple[Change, str]] = {
 }
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("mass", "decision"),
     [

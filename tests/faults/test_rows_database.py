@@ -90,6 +90,7 @@ MOMENTS = {
 # ------------------------------------------------------------------------------------------------ 11: stopped, started
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(("request_", "number"), MOMENTS.values(), ids=MOMENTS)
 def test_row_11_the_database_stops_as_if_without_power_and_starts(
     bench: Bench, source: BadSource, embedded_server: EmbeddedServer, request_: str, number: int
@@ -222,6 +223,7 @@ def refuse(database: TestDatabase, table: str, code: str, times: int) -> None:
             conn.exec_driver_sql(statement)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("code", CODES.values(), ids=CODES)
 def test_row_13_a_rival_is_in_the_way_twice(bench: Bench, database: TestDatabase, table: str, code: str) -> None:
@@ -231,6 +233,7 @@ def test_row_13_a_rival_is_in_the_way_twice(bench: Bench, database: TestDatabase
     is_whole(bench)
 
 
+@pytest.mark.faults
 def test_row_13_a_rival_that_never_goes_away(bench: Bench, database: TestDatabase, source: BadSource) -> None:
     """The tries are few: the run ends with a plain reason, nothing is half done, and the next one does it all."""
     refuse(database, "ops.outbox", "40P01", times=10_000)
@@ -276,6 +279,7 @@ def test_row_14_another_session_holds_a_table(bench: Bench, database: TestDataba
     is_whole(bench)
 
 
+@pytest.mark.faults
 def test_row_14_a_session_holds_a_table_for_longer_than_a_lock_is_waited_for(
     source: BadSource, database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def test_row_03_killed_before_the_answer_is_stored_class_c(till: Till, counter: 
     assert shop.is_at_rest()
 
 
+@pytest.mark.faults
 def test_row_07_asked_to_stop_in_the_middle_of_a_batch(till: Till, counter: Open) -> None:
     """SIGTERM lets the write at hand end and be stored; it ends with 0, and the rest goes out with the next run."""
     shop = counter(write_class="B")
@@ -147,6 +148,7 @@ def test_row_07_asked_to_stop_in_the_middle_of_a_sync(till: Till, counter: Open)
     assert shop.is_at_rest()
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "point",
     ["deliver.sending", *(pytest.param(p, marks=pytest.mark.faults) for p in ("deliver.claimed", "deliver.sent"))],
@@ -590,6 +592,7 @@ def test_row_39_a_target_that_trims_and_ignores_in_silence(till: Till, counter: 
     assert shop.is_at_rest()
 
 
+@pytest.mark.faults
 def test_row_39_a_job_of_the_target_that_undoes_our_write_again_and_again(till: Till, counter: Open) -> None:
     """It is put back a few times, then left alone and told as a finding: no war without an end."""
     shop = counter(write_class="B", is_read=True)

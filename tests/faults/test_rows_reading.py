@@ -63,6 +63,7 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 # ---------------------------------------------------------------------------------------------------- 1 and 2: kill -9
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("point", ["extract.landing", "extract.landed"])
 def test_row_01_killed_while_a_page_is_landed(bench: ShelfBench, kill: list[str], point: str) -> None:
     """The page is fetched again: no gap and no double row, because its cursor was committed with it or not at all."""
@@ -181,6 +182,7 @@ def test_row_29_an_answer_with_200_that_is_no_list(bench: ShelfBench, name: str)
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_30_an_empty_list_where_there_were_records(bench: ShelfBench) -> None:
     """The drop is held and said, nothing is deleted, and when the records show again all is as before."""
     bench.source.fill(40)
@@ -200,6 +202,7 @@ def test_row_30_an_empty_list_where_there_were_records(bench: ShelfBench) -> Non
     assert bench.rows("select from ops.finding where state = 'open'") == []
 
 
+@pytest.mark.faults
 def test_row_30_a_drop_that_a_person_believes(bench: ShelfBench) -> None:
     """Accepted by name, the records that two sweeps miss and their own 404 confirms are gone; others stay guarded."""
     bench.source.fill(40)
@@ -224,6 +227,7 @@ def test_row_30_a_drop_that_a_person_believes(bench: ShelfBench) -> None:
 # ------------------------------------------------------------------------------------------- 31 and 32: losing the way
 
 
+@pytest.mark.faults
 def test_row_31_a_page_that_comes_twice(bench: ShelfBench) -> None:
     """Its records are counted as repeated, once each in every place."""
     bench.source.fill(25)
@@ -241,6 +245,7 @@ def _again(bench: ShelfBench, page: int, following: int) -> bytes:
     return json.dumps({**found, "next": following + 1}).encode()
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("kind", ["the-same-page-for-ever", "tokens-in-a-circle"])
 def test_row_31_a_walk_without_an_end(bench: ShelfBench, kind: str) -> None:
     """The loop guard ends it after a few requests; nothing is deleted and the cursor does not move."""
@@ -271,6 +276,7 @@ def test_row_31_a_walk_without_an_end(bench: ShelfBench, kind: str) -> None:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_31_a_token_that_expires_in_the_middle(bench: ShelfBench) -> None:
     """410 starts the window again in the same sync; what was read before is repeated, not doubled."""
     bench.source.fill(35)
@@ -281,6 +287,7 @@ def test_row_31_a_token_that_expires_in_the_middle(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_31_a_token_that_expires_every_time(bench: ShelfBench) -> None:
     """After a few new starts it is the system's trouble, and the lane ends."""
     bench.source.fill(35)
@@ -294,6 +301,7 @@ def test_row_31_a_token_that_expires_every_time(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_32_records_edited_typed_and_deleted_while_pages_are_walked(bench: ShelfBench) -> None:
     """None is lost after the next overlap, and none that only moved between pages is taken for gone."""
     bench.source.fill(45)
@@ -346,6 +354,7 @@ def test_row_32_gone_is_what_two_sweeps_miss_and_its_own_404_confirms(bench: She
 # ---------------------------------------------------------------------------------------------- 33 to 35: change marks
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("granularity", [timedelta(seconds=1), timedelta(days=1)], ids=["a-second", "a-day"])
 def test_row_33_many_equal_marks_over_the_edge_of_a_page(bench: ShelfBench, granularity: timedelta) -> None:
     """Records of one mark are read on both sides of a page's edge, and again at the next reading: `>=`, never `>`."""
@@ -361,6 +370,7 @@ def test_row_33_many_equal_marks_over_the_edge_of_a_page(bench: ShelfBench, gran
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_33_a_late_row_with_an_old_mark(bench: ShelfBench) -> None:
     """What arrives within the overlap is read by the next sync; what is older, by the next complete sweep."""
     bench.source.fill(5)
@@ -381,6 +391,7 @@ def test_row_33_a_late_row_with_an_old_mark(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_33_a_stream_without_order_moves_its_cursor_only_when_complete(
     bench: ShelfBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,6 +471,7 @@ def test_row_34_one_record_dated_2999(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("hours", [24, -1], ids=["a-day-ahead", "an-hour-back"])
 def test_row_35_our_own_clock_jumps(bench: ShelfBench, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
     """What is read, swept and let go is asked of the source's clock and of the database's: ours changes nothing."""
@@ -489,6 +501,7 @@ def test_row_35_our_own_clock_jumps(bench: ShelfBench, monkeypatch: pytest.Monke
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "night",
     ["2028-02-28T23:50:00", "2026-12-31T23:50:00", "2026-03-29T00:50:00", "2026-10-25T00:50:00"],
@@ -689,6 +702,7 @@ def test_row_37_ids_that_differ_in_case_alone(bench: ShelfBench) -> None:
     assert len(bench.names()) == 120
 
 
+@pytest.mark.faults
 def test_row_37_an_id_used_again_for_another_record(bench: ShelfBench) -> None:
     """The record that was read under the id stays as it is everywhere, until a person says that it is the same."""
     bench.source.fill(20)
@@ -709,6 +723,7 @@ def test_row_37_an_id_used_again_for_another_record(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_37_all_ids_used_again_for_other_records(bench: ShelfBench) -> None:
     """Where nearly every id stands for another record the stream stops: nothing is written over anything."""
     bench.source.page_size = 40

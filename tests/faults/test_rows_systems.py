@@ -66,6 +66,7 @@ def due_anew(shop: Counter) -> None:
 # --------------------------------------------------------------------------------------------------- 18, 58: it is down
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("status", [500, 502, 503])
 @pytest.mark.parametrize("method", ["", "POST"], ids=["for everything", "for writes"])
 def test_row_18_a_target_that_is_down_costs_no_record(till: Till, counter: Open, status: int, method: str) -> None:
@@ -134,6 +135,7 @@ def test_row_58_a_system_that_comes_and_goes_is_met_by_one_request_at_a_time(til
     assert shop.is_at_rest()
 
 
+@pytest.mark.faults
 def test_row_18_thousands_refused_alike_are_the_systems_fault(till: Till, counter: Open) -> None:
     """Twenty refusals of one cause stop the lane with one incident, not with a queue of dead letters; one record tries
     from time to time, and all of them go out when it is accepted."""
@@ -166,6 +168,7 @@ def test_row_18_thousands_refused_alike_are_the_systems_fault(till: Till, counte
     assert shop.is_at_rest()
 
 
+@pytest.mark.faults
 def test_row_18_a_few_bad_records_stop_nobody(till: Till, counter: Open) -> None:
     """What is refused for itself is a dead letter, however often, while the others go out."""
 
@@ -247,6 +250,7 @@ def test_row_19_when_one_worker_is_asked_to_slow_down_all_wait(till: Till, count
     assert shop.is_at_rest()
 
 
+@pytest.mark.faults
 def test_row_20_a_daily_quota_is_kept_for_deliveries_and_told_before_it_ends(till: Till, counter: Open) -> None:
     """Reading rests at nine tenths, deliveries go on; somebody hears of it at three quarters; the rest goes later."""
     shop = counter(write_class="B", is_read=True, limits="limits: [{requests: 40, seconds: 86400}]")

@@ -133,6 +133,7 @@ def test_a_browser_runs_nothing_of_it(bench: Bench, tmp_path: Path) -> None:
         assert "\u202e" not in text
 
 
+@pytest.mark.slow
 def test_logs_have_no_lines_that_nobody_wrote(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         bench.source.pages = [page(record(id="late", name=HARM["36-log-line"], note="late"))]

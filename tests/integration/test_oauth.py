@@ -174,6 +174,7 @@ def test_a_token_is_renewed_before_it_ends(job: MainJob) -> None:
 # --------------------------------------------------------------------------------------------------- row 40
 
 
+@pytest.mark.slow
 def test_row_40_tokens_that_end_in_the_middle_of_reading_cost_no_record(
     job: MainJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +214,7 @@ def test_row_40_an_answer_that_is_lost_after_the_rotation_is_asked_for_again(job
     assert (state(job), len(renewals(job))) == ("good", 2), "within the ledger's grace the old token still counts"
 
 
+@pytest.mark.slow
 def test_row_40_a_renewal_that_fails_for_ever_stops_that_system_alone(job: MainJob) -> None:
     """A token endpoint that fails for ever stops its system alone: no record is buried, the others go on."""
     door(job, "/expire")
@@ -245,6 +247,7 @@ def test_row_40_a_revoked_authorisation_is_told_once_and_mended_by_the_command(j
     assert state(job) == "good"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "grace", "is_mended", "stands"),
     [
