@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 CODE := apps benchmarks canonical connectors deployments expectations flows sandbox staging tasks
-QUICK := not slow and not faults
+QUICK := not slow and not faults and not quiet
 # as many test processes as there are cores, four at most; a file's tests stay together
 AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
 
@@ -31,7 +31,7 @@ test: setup
 
 test-slow: setup
 	@echo "Slow tests and the fault matrix"
-	@$(PY) -m pytest -q $(AT_ONCE) -m "slow or faults"
+	@$(PY) -m pytest -q $(AT_ONCE) -m "(slow or faults) and not quiet"
 
 test-all: test test-slow
 

@@ -34,7 +34,8 @@ HEAD = """<!-- Made by docs/_build/faults.py from tests/; change a test's docstr
 # The fault matrix: what may go wrong, what comes of it, and the test that shows it
 
 After each of these tests the ledger's sums hold, and a further run writes nothing. Tests marked *all* are long and run
-with `make test-all`; the others also with `make test`. A test is run by its name:
+with `make test-all`; the others also with `make test`. Those marked *quiet* need a machine of their own for minutes
+(`python -m pytest -m quiet`): they are in no suite yet. A test is run by its name:
 `.venv/bin/python -m pytest -k test_row_23`.
 """
 
@@ -47,7 +48,8 @@ class Evidence:
     name: str
     file: str
     outcome: str
-    is_quick: bool
+    when: str
+    """Nothing: with `make test`; else the words that stand beside it."""
 
 
 def evidence(folder: Path) -> list[Evidence]:
@@ -67,7 +69,11 @@ def _of(path: Path, top: Path) -> Iterator[Evidence]:
             if not outcome:
                 raise SystemExit(f"{where}: {node.name} has no docstring that says the outcome")
             marks = whole | {mark for each in node.decorator_list for mark in _marks(each)}
-            yield Evidence(int(name[1]), node.name, where, outcome, not marks & _LATER)
+            yield Evidence(int(name[1]), node.name, where, outcome, _when(marks))
+
+
+def _when(marks: set[str]) -> str:
+    return " (quiet)" if "quiet" in marks else " (all)" if marks & _LATER else ""
 
 
 def _is_mark(node: ast.Assign) -> bool:
@@ -130,7 +136,7 @@ def _lines(row: int, about: Mapping[str, Any], found: Sequence[Evidence]) -> Ite
     for place, one in enumerate(found):
         number, fault = (str(row), about["fault"]) if place == 0 else ("", "")
         outcome = one.outcome.replace("|", "\\|")
-        yield f"| {number} | {fault} | {outcome} | `{one.name}`{'' if one.is_quick else ' (all)'} |"
+        yield f"| {number} | {fault} | {outcome} | `{one.name}`{one.when} |"
 
 
 def main() -> int:

@@ -31,9 +31,9 @@ def test_outcome_and_pace_are_read_from_a_test(tmp_path: Path) -> None:
         "def test_row_02_it_lives(a):\n    '''Nothing is\n    lost'''\n"
     )
     found = faults.evidence(folder)
-    assert [(one.row, one.outcome, one.is_quick) for one in found] == [
-        (2, "Nothing is lost", True),
-        (3, "It goes on", False),
+    assert [(one.row, one.outcome, one.when) for one in found] == [
+        (2, "Nothing is lost", ""),
+        (3, "It goes on", " (all)"),
     ]
     assert faults.unshown(found, {2: {}, 3: {}, 4: {}, 5: {"later": "why"}}) == [4]
 
