@@ -66,6 +66,11 @@ class Stream:
     options: Mapping[str, Any] = field(default_factory=dict)
     """What the connector alone understands (path, sheet, table, page size, properties …)."""
 
+    @property
+    def subject(self) -> str:
+        """What findings over the whole stream are about: the entity that it makes, else its own name."""
+        return self.makes[0].entity if self.makes else self.name
+
 
 @dataclass(frozen=True)
 class System:

@@ -103,17 +103,7 @@ def land_page(
     equals but for its case is not landed, unless ids are `case_sensitive`. `held`: about how many records of the stream
     are landed already, where the caller knows. `examine` is shown the live records that differ from what is landed, and
     says which of them are set aside."""
-    incoming = pl.DataFrame(
-        {
-            "source_id": list(ids),
-            "row": pl.Series(range(len(ids)), dtype=pl.Int64),
-            "raw_hash": pl.Series(list(hashes), dtype=pl.Int64),
-            "changed": pl.Series(list(changed), dtype=pl.String),
-            "deleted": pl.Series(list(deleted), dtype=pl.Boolean),
-            "parent_id": pl.Series(list(parents) if parents else [None] * len(ids), dtype=pl.String),
-        },
-        schema_overrides={"source_id": pl.String},
-    )
+    incoming = _incoming(ids, hashes, changed, deleted, parents)
     once = _once(incoming)
     compared = _compared(once, _known(conn, system, stream, once["source_id"], held))
     new = compared.filter(pl.col("verdict") == "new")["source_id"].to_list()
@@ -144,6 +134,27 @@ def land_page(
     )
     _add(conn, run, counts, pages)
     return Landed(counts, alike, sorted(set(others.values())), aside, differs["row"].to_list())
+
+
+def _incoming(
+    ids: Sequence[str],
+    hashes: Sequence[int],
+    changed: Sequence[str | None],
+    deleted: Sequence[bool],
+    parents: Sequence[str] | None,
+) -> pl.DataFrame:
+    """What came, in the order it came: source_id, row, raw_hash, changed, deleted, parent_id."""
+    return pl.DataFrame(
+        {
+            "source_id": list(ids),
+            "row": pl.Series(range(len(ids)), dtype=pl.Int64),
+            "raw_hash": pl.Series(list(hashes), dtype=pl.Int64),
+            "changed": pl.Series(list(changed), dtype=pl.String),
+            "deleted": pl.Series(list(deleted), dtype=pl.Boolean),
+            "parent_id": pl.Series(list(parents) if parents else [None] * len(ids), dtype=pl.String),
+        },
+        schema_overrides={"source_id": pl.String},
+    )
 
 
 def _set_aside(examine: Examine, differs: pl.DataFrame, payloads: Sequence[bytes]) -> dict[int, str]:

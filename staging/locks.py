@@ -48,15 +48,23 @@ def gate(conn: Connection, name: str) -> None:
     conn.execute(text("select pg_advisory_xact_lock(:key)"), {"key": lock_key(name)})
 
 
+_HOLDERS = (
+    "from pg_locks where locktype = 'advisory' and granted and objsubid = 1"
+    " and database = (select oid from pg_database where datname = current_database())"
+    " and classid::bigint = :high and objid::bigint = :low"
+)
+
+
+def _halves(name: str) -> dict[str, int]:
+    key = lock_key(name)
+    return {"high": (key >> 32) & 0xFFFFFFFF, "low": key & 0xFFFFFFFF}
+
+
 def is_held(conn: Connection, name: str) -> bool:
     """Whether any session holds the lane `name` now."""
-    key = lock_key(name)
-    taken = conn.execute(
-        text(
-            "select 1 from pg_locks where locktype = 'advisory' and granted and objsubid = 1"
-            " and database = (select oid from pg_database where datname = current_database())"
-            " and classid::bigint = :high and objid::bigint = :low"
-        ),
-        {"high": (key >> 32) & 0xFFFFFFFF, "low": key & 0xFFFFFFFF},
-    ).first()
-    return taken is not None
+    return conn.execute(text(f"select 1 {_HOLDERS}"), _halves(name)).first() is not None
+
+
+def end_holder(conn: Connection, name: str) -> None:
+    """Ends the session, other than this one, that holds the name's lock: a client that is cut off never will."""
+    conn.execute(text(f"select pg_terminate_backend(pid) {_HOLDERS} and pid <> pg_backend_pid()"), _halves(name))

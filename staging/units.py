@@ -17,9 +17,9 @@ import psycopg
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from staging import locks
 from staging.engine import unavailable_reason
 from staging.errors import DatabaseUnavailable
-from staging.locks import lock_key
 
 TRIES = 5
 PATIENCE_SECONDS = 60.0
@@ -93,7 +93,7 @@ def _once(engine: Engine, token: str, what: str, work: Callable[[Connection], T]
                     "insert into ops.unit_of_work (token, what)"
                     " select :token, :what from (select pg_advisory_xact_lock(:key)) as held"
                 ),
-                {"token": token, "what": what, "key": lock_key(f"unit:{token}")},
+                {"token": token, "what": what, "key": locks.lock_key(_lock_of(token))},
             )
             outcome = work(conn)
         except BaseException:
@@ -111,30 +111,22 @@ def _once(engine: Engine, token: str, what: str, work: Callable[[Connection], T]
 def _is_done(engine: Engine, token: str) -> bool:
     """Whether a unit whose commit was not answered is committed, once that is settled."""
     _wait_for(engine, time.monotonic() + PATIENCE_SECONDS)
-    key = lock_key(f"unit:{token}")
+    name = _lock_of(token)
     try:
         with engine.connect() as conn, conn.begin():
             conn.execute(text(f"set local lock_timeout = '{COMMITTING}'"))
-            conn.execute(text("select pg_advisory_xact_lock(:key)"), {"key": key})
+            locks.gate(conn, name)
     except DBAPIError:
-        _end_session(engine, key)
+        with engine.connect() as conn, conn.begin():
+            locks.end_holder(conn, name)
     with engine.connect() as conn, conn.begin():
-        conn.execute(text("select pg_advisory_xact_lock(:key)"), {"key": key})
+        locks.gate(conn, name)
         found = conn.execute(text("select 1 from ops.unit_of_work where token = :token"), {"token": token})
         return found.first() is not None
 
 
-def _end_session(engine: Engine, key: int) -> None:
-    """Ends the session that still holds a unit's lock: its client is cut off and will never end it."""
-    with engine.connect() as conn, conn.begin():
-        conn.execute(
-            text(
-                "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted"
-                " and objsubid = 1 and classid::bigint = :high and objid::bigint = :low and pid <> pg_backend_pid()"
-                " and database = (select oid from pg_database where datname = current_database())"
-            ),
-            {"high": (key >> 32) & 0xFFFFFFFF, "low": key & 0xFFFFFFFF},
-        )
+def _lock_of(token: str) -> str:
+    return f"unit:{token}"
 
 
 def _wait_for(engine: Engine, until: float) -> None:

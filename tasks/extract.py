@@ -211,7 +211,7 @@ class _Reading:
         )
         refused = [*refused, *(_refusal(readable, row, twins.ONLY_CASE) for row in landed.alike)]
         refused += [_refusal(readable, row, reason) for row, reason in landed.aside.items()]
-        self._is_no_flood(refused, len(readable.ids) + len(page.refused))
+        self._is_no_flood(refused, len(page.ids) + len(page.refused))
         if again := self.unread.intersection(readable.ids).difference(r.id for r in refused):
             because = f"read in extract run {self.run}"
             queues.close_unreadable(conn, self.system, self.stream.name, sorted(again), because)
@@ -245,11 +245,10 @@ class _Reading:
         if right := self.from_the_future.intersection(page.ids).difference(late):
             because = f"its mark is right in extract run {self.run}"
             doubts.close_records(conn, "future_mark", self.system, self.stream.name, sorted(right), because)
-        makes = self.stream.makes
         told = [
             {
                 "kind": "future_mark",
-                "entity": makes[0].entity if makes else self.stream.name,
+                "entity": self.stream.subject,
                 "system": self.system,
                 "stream": self.stream.name,
                 "source_id": record,

@@ -126,11 +126,10 @@ class Looks:
     def _report(
         self, conn: Connection, kind: str, places: Sequence[tuple[str, str | None, str | None]], because: str
     ) -> None:
-        makes = self.stream.makes
         told = [
             {
                 "kind": kind,
-                "entity": makes[0].entity if makes else self.stream.name,
+                "entity": self.stream.subject,
                 "system": self.system,
                 "stream": self.stream.name,
                 "field": place,

@@ -32,11 +32,12 @@ from tasks import versions
 from tasks.deliver import deliver
 from tasks.extract import Extracted, extract
 from tasks.incidents import ours
+from tasks.part import Staged
 from tasks.plan import plan_leftovers
 from tasks.release import Released, release
 from tasks.resolve import Resolved, resolve
 from tasks.settle import Delivered
-from tasks.stage import Staged, stage
+from tasks.stage import stage
 from tasks.sync import Mode, Stream, SyncBusy, Trouble, trouble
 from tasks.world import World
 

@@ -86,14 +86,13 @@ def _held(world: World, system: str, stream: str, before: int, missing: int, bel
 
 
 def _doubt(world: World, conn: Connection, system: str, stream: str, before: int, missing: int, because: str) -> None:
-    makes = world.landscape.systems[system].streams[stream].makes
     doubts.report(
         conn,
         world.owner_of_system(system),
         [
             {
                 "kind": "count_drop",
-                "entity": makes[0].entity if makes else stream,
+                "entity": world.landscape.systems[system].streams[stream].subject,
                 "system": system,
                 "stream": stream,
                 "ours": str(before),

@@ -23,11 +23,12 @@ from staging.engine import Connection
 from tasks import relearn, stopping, versions
 from tasks.deliver import deliver
 from tasks.extract import Extracted, extract
+from tasks.part import Staged
 from tasks.plan import note_declarations, plan_leftovers
 from tasks.release import Released, release
 from tasks.resolve import Resolved, resolve
 from tasks.settle import Delivered
-from tasks.stage import Staged, stage
+from tasks.stage import stage
 from tasks.turned_away import TurnedAway as TurnedAway
 from tasks.world import World
 

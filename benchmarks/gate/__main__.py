@@ -44,7 +44,7 @@ def timed(work: Callable[[], object]) -> float:
 
 def measure(rows: int, runs: int) -> dict[str, object]:
     """The two sides in turn, on one committed batch."""
-    from tasks.stage import Part
+    from tasks.part import Part
     from tasks.sync import PlainSteps
 
     with bench.place() as at, start_sources(rows, len(bench.SYSTEMS)) as sources:

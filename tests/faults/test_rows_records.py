@@ -15,7 +15,7 @@ import pytest
 from canonical.mapping.decode import decode
 from canonical.mapping.functions.base import Context
 from canonical.mapping.pipeline import compile_rule, run_steps
-from tasks import merging, stage
+from tasks import merging, part
 from tasks.sync import TurnedAway
 from tests.fixtures.database import TestDatabase
 from tests.fixtures.shelf import Shelf, ShelfBench
@@ -77,7 +77,7 @@ def mapped(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             raise ZeroDivisionError("a fault of the mapping that no rule foresaw")
         return decode(payloads, paths)
 
-    monkeypatch.setattr(stage, "decode", fails)
+    monkeypatch.setattr(part, "decode", fails)
     return tries
 
 

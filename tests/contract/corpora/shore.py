@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from canonical.landscape import Brake
+from canonical.landscape import Landscape, System
+from canonical.model import Model
 from connectors import registry
-from connectors.protocol import Context
-from staging.engine import transaction
+from connectors.protocol import Connector, Context
+from staging.engine import Engine, transaction
 from tasks.extract import Extracted, extract
+from tasks.world import World
 from tests.fixtures.database import TestDatabase
+
+EMPTIED = ("landing.record", "landing.raw_record", "landing.cursor", "landing.shape", "ops.quarantine")
 
 
 @dataclass(frozen=True)
@@ -35,40 +37,44 @@ class Landed:
     refused: tuple[Refusal, ...]
 
 
+class _Shared(World):
+    """A world whose one connector was built from outside, for a server of this test."""
+
+    def __init__(self, landscape: Landscape, connector: Connector, engine: Engine) -> None:
+        super().__init__(landscape, Path(), engine)
+        self._connectors = dict.fromkeys(landscape.systems, connector)
+
+
 class Shore:
-    """As much of a world as `extract` asks for."""
+    """A landscape of one system, whose streams are landed and make nothing."""
 
     def __init__(self, database: TestDatabase, kind: str, context: Context) -> None:
-        self.engine = database.engine
+        system = System(context.system, kind, owner="head", streams=context.streams, engine=kind)
+        landscape = Landscape(
+            "shore",
+            timezone="UTC",
+            people={},
+            systems={context.system: system},
+            integrations={},
+            model=Model(()),
+            sheet=(),
+            rules={},
+        )
         self.owner_engine = database.owner_engine
         self.connector: Any = registry.build(kind, context)
-        self.landscape = SimpleNamespace(systems={context.system: SimpleNamespace(streams=context.streams)})
+        self.world = _Shared(landscape, self.connector, database.engine)
         self.system, self.stream = context.system, next(iter(context.streams))
-
-    def source(self, system: str) -> Any:
-        return self.connector
-
-    def brake_of(self, system: str, stream: str) -> Brake:
-        return Brake()
-
-    def owner_of_system(self, system: str) -> str:
-        return "head"
-
-    @contextmanager
-    def transaction(self) -> Iterator[sa.Connection]:
-        with transaction(self.engine) as conn:
-            yield conn
 
     def emptied(self) -> Shore:
         with transaction(self.owner_engine) as conn:
-            tables = "landing.record, landing.raw_record, landing.cursor, landing.extract_run, ops.quarantine"
-            conn.exec_driver_sql("; ".join(f"delete from {table}" for table in tables.split(", ")))
+            for table in (*EMPTIED, "landing.extract_run"):
+                conn.exec_driver_sql(f"delete from {table}")
         return self
 
     def land(self) -> Landed:
         """A complete sweep. Raises what the connector raises."""
-        read = extract(self, self.system, self.stream, mode="full", sync_id=None)  # type: ignore[arg-type]
-        with self.transaction() as conn:
+        read = extract(self.world, self.system, self.stream, mode="full", sync_id=None)
+        with self.world.transaction() as conn:
             rows = conn.execute(
                 sa.text(
                     "select r.source_id, v.payload from landing.record r join landing.raw_record v on v.id = r.raw_id"

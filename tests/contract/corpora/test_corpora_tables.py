@@ -195,7 +195,7 @@ def test_names_of_files(tmp_path: Path, module_database: TestDatabase, save: Any
         landed = ground.land()
         accounted(landed, len(names) + 1)
         assert landed.refused == ()
-        with ground.transaction() as conn:
+        with ground.world.transaction() as conn:
             cursor = conn.execute(sa.text("select value from landing.cursor")).scalar_one()
         assert len(cursor["files"]) == len(names) + 1
         assert list(ground.connector.read("people", cursor)) == []

@@ -25,7 +25,6 @@ SENDS = {"tasks": {"write", "send"}, "staging": {"begin"}}
 WITHOUT_A_POINT: dict[str, set[str]] = {
     "it is the machinery that others commit by": {
         "staging/engine.py:transaction",
-        "staging/units.py:_end_session",
         "staging/units.py:_is_done",
         "staging/units.py:_once",
         "tasks/world.py:World.all_or_nothing",
@@ -60,8 +59,8 @@ WITHOUT_A_POINT: dict[str, set[str]] = {
         "tasks/report.py:_holds",
         "tasks/retention.py:_count",
         "tasks/settle.py:_doubts",
-        "tasks/stage.py:Part._lines",
-        "tasks/stage.py:Part.candidates",
+        "tasks/part.py:Part._lines",
+        "tasks/part.py:Part.candidates",
         "tasks/sync.py:_busy",
         "tasks/sync.py:_count_observed",
         "tasks/sync.py:_count_queues",
@@ -73,8 +72,8 @@ WITHOUT_A_POINT: dict[str, set[str]] = {
     },
     "it stores within the transaction of whoever calls it, who has a point": {
         "tasks/resolve.py:_survive",
-        "tasks/stage.py:Part.judge",
-        "tasks/stage.py:Part.store",
+        "tasks/part.py:Part.judge",
+        "tasks/part.py:Part.store",
     },
     "one person's decision in one transaction: killed before it was never made, after it it stands": {
         "tasks/agenda.py:_one",
@@ -99,7 +98,7 @@ WITHOUT_A_POINT: dict[str, set[str]] = {
     "what a dead process left open is closed, which whoever comes next does again": {
         "tasks/deliver.py:deliver",
         "tasks/stage.py:_clear_leftovers",
-        "tasks/stage.py:Part.stop",
+        "tasks/part.py:Part.stop",
         "tasks/stage.py:_rewrites_too_much",
         "tasks/sync.py:at_work",
         "tasks/watch.py:watch",
