@@ -15,6 +15,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the 
 Limit = Annotated[
     int | None, typer.Option("--limit", min=1, max=100_000, help="At most this many (50 in tables, all with --json).")
 ]
+Entry = Annotated[int, typer.Argument(metavar="ID", min=1)]
 AllStates = Annotated[bool, typer.Option("--all", help="Closed ones too.")]
 
 _AGO = re.compile(r"(\d{1,6})\s*(s|m|min|h|d|w)\Z")

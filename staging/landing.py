@@ -408,12 +408,18 @@ WORK = {
 }  # fmt: skip
 
 
-def work(conn: Connection, system: str, stream: str, limit: int, after: str = "") -> pl.DataFrame:
-    """Up to `limit` landed records with their latest payload, by source id beyond `after`."""
+def work(
+    conn: Connection, system: str, stream: str, limit: int, after: str = "", only: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """Up to `limit` landed records with their latest payload, by source id beyond `after` (of those in `only`)."""
+    among = ""
+    if only is not None:
+        wanted = pl.DataFrame({"source_id": list(only)}, schema={"source_id": pl.String})
+        among = f" join {temporary(conn, 'wanted', {'source_id': 'text'}, wanted.unique())} w using (source_id)"
     return read_frame(
         conn,
         "select r.source_id, r.raw_id, v.changed, r.deleted, v.payload from landing.record r"
-        " join landing.raw_record v on v.id = r.raw_id"
+        f" join landing.raw_record v on v.id = r.raw_id{among}"
         f" where r.system = {literal(system)} and r.stream = {literal(stream)} and r.state = 'landed'"
         f" and r.source_id > {literal(after)} order by r.source_id limit {limit}",
         WORK,

@@ -54,14 +54,10 @@ def stage(
         after = ""
         while done.stopped is None:
             with world.transaction() as conn:
-                rows = landing.work(conn, system, stream, CHUNK, after)
+                rows = landing.work(conn, system, stream, CHUNK, after, only)
             if rows.is_empty():
                 break
             after = rows["source_id"][-1]
-            if only is not None:
-                rows = rows.filter(pl.col("source_id").is_in(list(only)))
-                if rows.is_empty():
-                    continue
             _stage_chunk(world, declared, system, rows, digest, done, sync_id=sync_id, docs_dir=docs_dir)
     return done
 

@@ -8,12 +8,11 @@ import typer
 
 from apps import listing, session
 from apps.exits import REFUSED, Stop
-from apps.options import AllStates, By, Cause, Json, Limit, OfEntity, OfSystem, Owner, Reason, Since, Until, Yes
+from apps.options import AllStates, By, Cause, Entry, Json, Limit, OfEntity, OfSystem, Owner, Reason, Since, Until, Yes
 from apps.screen import emit, show, then
 from canonical.waiting import FINDING_KINDS
 
 app = typer.Typer(help="Edits in the wrong system, duplicates, differences: list, show, accept.", no_args_is_help=True)
-Entry = Annotated[int, typer.Argument(metavar="ID", min=1)]
 
 
 def register(root: typer.Typer) -> None:

@@ -16,6 +16,7 @@ from apps.options import (
     AllStates,
     By,
     Cause,
+    Entry,
     Json,
     Limit,
     OfSystem,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from tasks.world import World
 
 app = typer.Typer(help="Writes that wait for a yes: list, show, approve, reject.", no_args_is_help=True)
-Entry = Annotated[int, typer.Argument(metavar="ID", min=1)]
 CODE = "CONCORD_APPROVAL_CODE"
 LONGEST_OVERRIDE = timedelta(days=3)
 """A brake that stays lifted is no brake."""

@@ -17,6 +17,7 @@ from apps.options import (
     By,
     Cause,
     DryRun,
+    Entry,
     Json,
     Limit,
     OfEntity,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from tasks.world import World
 
 app = typer.Typer(help="Records that failed a rule: list, show, replay, discard.", no_args_is_help=True)
-Entry = Annotated[int, typer.Argument(metavar="ID", min=1)]
 Entries = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", min=1)]
 AllOpen = Annotated[bool, typer.Option("--all-open", help="Every open one.")]
 AtMost = Annotated[int | None, typer.Option("--limit", min=1, max=100_000, help="At most so many, the oldest first.")]

@@ -9,7 +9,7 @@ import typer
 
 from apps import listing, session
 from apps.exits import REFUSED, Stop
-from apps.options import AllStates, By, Cause, Json, Limit, OfEntity, OfSystem, Owner, Reason, Since, Until, Yes
+from apps.options import AllStates, By, Cause, Entry, Json, Limit, OfEntity, OfSystem, Owner, Reason, Since, Until, Yes
 from apps.screen import clean, emit, heading, show, table, then, when
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from staging.engine import Connection
 
 app = typer.Typer(help="Possible matches: list, show side by side, answer.", no_args_is_help=True)
-Entry = Annotated[int, typer.Argument(metavar="ID", min=1)]
 
 
 def register(root: typer.Typer) -> None:
