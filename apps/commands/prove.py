@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,9 @@ def prove(
     points: Annotated[
         str | None, typer.Option("--points", help="Kill at these points only: deliver.sent,stage.merged")
     ] = None,
+    cells: Annotated[
+        str | None, typer.Option("--cells", help="Only cells with this in their name: database, workers, 'in a row'")
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option("--minutes", min=1, max=1440, help="Begin no further cell after so many minutes.")
     ] = None,
@@ -36,6 +40,7 @@ def prove(
 
     Needs nothing and touches nothing but .concord/prove. Ends with 0 only if every promise held."""
     from apps.proving.ground import GroundBusy
+    from apps.proving.prove import NoCell
     from apps.proving.prove import prove as run
     from staging.home import concord_home
 
@@ -44,7 +49,12 @@ def prove(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever ends it, what it started is stopped
     clock = Clock(silent=as_json)
     try:
-        proof = run(concord_home() / "prove", twins, clock.say, points=named, hits=hits, minutes=minutes)
+        home = concord_home() / "prove"
+        proof = run(home, twins, clock.say, points=named, only=cells, hits=hits, minutes=minutes)
+    except NoCell as none:
+        raise Stop(
+            REFUSED, f"no cell has {str(none)!r} in its name", "every cell is named as it ends: concord prove"
+        ) from None
     except GroundBusy as busy:
         raise Stop(BUSY, str(busy)) from None
     except RuntimeError as error:
@@ -114,4 +124,4 @@ def _print(proof: Proof) -> None:
     if proof.holds:
         show(f"\nevery promise held, after {proof.seconds:.0f} s", style="green")
     else:
-        then("try one again: concord prove --points deliver.sent --hits 1")
+        then(f"try it again: concord prove --cells {shlex.quote(proof.failed[0].name)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from apps.proving.twins import DEMO, Twins
 from apps.proving.verdict import Cell, Proof
 from staging.crash import POINTS
 
-Planned = tuple[str, Callable[[], Cell]]
+Planned = tuple[str, Callable[[Base], Cell]]
 Tell = Callable[[str], None]
 AGAIN = 5
 """RELIABILITY, row 4: killed during recovery up to five times in a row; where writes are sent. Elsewhere twice."""
@@ -26,26 +27,34 @@ SCALE = 0.05
 """About 100 customers: every kind of trouble is there, and a cell takes seconds."""
 
 
+class NoCell(Exception):
+    """No cell's name has the text that was asked for."""
+
+
 def prove(
     home: Path,
     twins: Twins,
     tell: Tell,
     *,
     points: Sequence[str] = (),
+    only: str | None = None,
     hits: int = 3,
     minutes: float | None = None,
     scale: float = SCALE,
 ) -> Proof:
-    """Proves a landscape on twins below `home`. `points`: kills at these only, and no other cells. `minutes`: no cell
-    begins after so many. Raises RuntimeError where the undisturbed run does not come to rest."""
+    """Proves a landscape on twins below `home`. `points`: kills at these only, and no other cells. `only`: the cells
+    whose names have this text. `minutes`: no cell begins after so many. Raises NoCell, and RuntimeError where the
+    undisturbed run does not come to rest."""
     began = time.monotonic()
     done: list[Cell] = []
+    planned = [each for each in _planned(twins, points, hits) if only is None or only in each[0]]
+    if not planned:
+        raise NoCell(only or "")
     with ready(home, twins, tell, scale) as base:
-        planned = list(_planned(base, points, hits))
         for number, (name, run) in enumerate(planned, 1):
             if minutes is not None and time.monotonic() - began > minutes * 60:
                 break
-            done.append(run())
+            done.append(replace(run(base), name=name))
             tell(f"{number}/{len(planned)}  {name}: {told(done[-1])}")
     skipped = len(planned) - len(done)
     return Proof(tuple(done), len(points or POINTS), hits, skipped, time.monotonic() - began)
@@ -81,31 +90,31 @@ def _check(ended: Ended) -> None:
         raise RuntimeError(f"the undisturbed run does not come to rest: {ended.said or further}")
 
 
-def _planned(base: Base, points: Sequence[str], hits: int) -> Iterator[Planned]:
+def _planned(twins: Twins, points: Sequence[str], hits: int) -> Iterator[Planned]:
     """Every cell in its order: quick and telling ones first."""
-    named = [point for point in (points or POINTS) if _can_be_met(base, point)]
-    yield from _kills(base, named, range(1, 2))
+    named = [point for point in (points or POINTS) if _can_be_met(twins, point)]
+    yield from _kills(named, range(1, 2))
     if not points:
         for point in ASLEEP:
-            yield f"asleep at {point}", partial(cells.zombie, base, point, 1)
-        yield f"{cells.WORKERS} workers at once", partial(cells.workers, base)
+            yield f"asleep at {point}", partial(cells.zombie, point=point, hit=1)
+        yield f"{cells.WORKERS} workers at once", cells.workers
         restarts = RESTARTS_A_HIT * hits
-        yield f"database stopped {restarts} times under load", partial(underload.database, base, restarts)
-    yield from _kills(base, named, range(2, hits + 1))
+        yield f"database stopped {restarts} times under load", partial(underload.database, restarts=restarts)
+    yield from _kills(named, range(2, hits + 1))
     for point in () if points else named:
         times = AGAIN if point.startswith("deliver.") else 2
-        yield f"killed at {point} {times} times in a row", partial(cells.kill, base, point, 1, times=times)
+        yield f"killed at {point} {times} times in a row", partial(cells.kill, point=point, hit=1, times=times)
 
 
-def _kills(base: Base, points: Sequence[str], hits: Iterable[int]) -> Iterator[Planned]:
+def _kills(points: Sequence[str], hits: Iterable[int]) -> Iterator[Planned]:
     for hit in hits:
         for point in points:
-            yield f"killed at {point}, hit {hit}", partial(cells.kill, base, point, hit)
+            yield f"killed at {point}, hit {hit}", partial(cells.kill, point=point, hit=hit)
 
 
-def _can_be_met(base: Base, point: str) -> bool:
+def _can_be_met(twins: Twins, point: str) -> bool:
     """Tokens are renewed only where the landscape has a ledger whose twin gives them."""
-    return not point.startswith("token.") or "accounting" in base.ground.twins.http.values()
+    return not point.startswith("token.") or "accounting" in twins.http.values()
 
 
 def told(cell: Cell) -> str:
