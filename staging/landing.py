@@ -415,7 +415,8 @@ def work(
     among = ""
     if only is not None:
         wanted = pl.DataFrame({"source_id": list(only)}, schema={"source_id": pl.String})
-        among = f" join {temporary(conn, 'wanted', {'source_id': 'text'}, wanted.unique())} w on w.source_id = r.source_id"
+        table = temporary(conn, "wanted", {"source_id": "text"}, wanted.unique())
+        among = f" join {table} w on w.source_id = r.source_id"
     return read_frame(
         conn,
         "select r.source_id, r.raw_id, v.changed, r.deleted, v.payload from landing.record r"
