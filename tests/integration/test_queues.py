@@ -83,7 +83,7 @@ def test_entries_are_found_by_cause_system_owner_and_time(refused: DeskBench, co
     assert letters(concord, "--system", "papers") == []
     old, new = letters(concord, "--until", "1d"), letters(concord, "--since", "1d")
     assert ({e["id"] for e in old}, {e["id"] for e in new}) == ({min(both)}, {max(both)})
-    assert letters(concord, "--since", "3d", "--until", "1d") == old
+    assert [e["id"] for e in letters(concord, "--since", "3d", "--until", "1d")] == [min(both)]
     unknown = concord("dead-letters", "list", "--cause", cause[:-1])
     assert (unknown.code, cause in unknown.err) == (exits.REFUSED, True)
     assert concord("dead-letters", "list", "--owner", "bos").code == exits.REFUSED
