@@ -134,13 +134,14 @@ def test_row_28_json_cut_short_of_its_length(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
-def test_row_28_cut_at_a_place_where_it_still_parses(bench: ShelfBench) -> None:
+@pytest.mark.parametrize("page", [1, 2], ids=["many records short", "few records short"])
+def test_row_28_cut_at_a_place_where_it_still_parses(bench: ShelfBench, page: int) -> None:
     """A close-delimited body that ends at a valid boundary gives itself away by the total: the sweep is incomplete."""
     bench.source.fill(25)
     bench.sync()
-    whole = json.loads(_whole(bench, 1))
-    short = json.dumps({**whole, "data": whole["data"][:4], "next": None}).encode()
-    bench.source.fault = _fails_once(Reply(body=short, is_open=True))
+    whole = json.loads(_whole(bench, page))
+    short = json.dumps({**whole, "data": whole["data"][:3], "next": None}).encode()
+    bench.source.fault = _fails_once(Reply(body=short, is_open=True), page=str(page))
     before = bench.cursor()
     bench.source.put("r0000", name="Moved Ltd")
     bench.sync()
