@@ -26,8 +26,9 @@ from tests.fixtures.served import Json, Served, without
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-EVERY_MINUTE = "credit-status"
-"""The integration whose schedule is let fire; the others rest, so that each run here was asked for by a test."""
+EVERY_MINUTE = "product-prices"
+"""The integration whose schedule is let fire; the others rest, so that each run here was asked for by a test. One turn
+may come before it is paused: it shares no entity with what the tests start."""
 CANARY = "zebedee-canary@example.test"
 TOP = Path(__file__).resolve().parents[2]
 
