@@ -85,6 +85,7 @@ def test_row_50_a_mass_change_waits_for_a_person(desk: DeskBench, concord: Conco
     assert desk.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_50_a_trickle_is_counted_over_the_day(desk: DeskBench) -> None:
     """Four changes pass, four more within the day do not: what was let go in the last 24 hours counts along."""
     before = desk.source.written()
@@ -155,6 +156,7 @@ def held(desk: DeskBench) -> int:
     return int(hold["id"])
 
 
+@pytest.mark.faults
 def test_row_51_a_write_that_changed_falls_back_and_the_rest_apply(
     desk: DeskBench, concord: Concord, held: int
 ) -> None:
@@ -217,6 +219,7 @@ def test_row_51_approved_twice_is_applied_once(desk: DeskBench, concord: Concord
     assert desk.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_51_whoever_asked_for_the_writes_is_refused(desk: DeskBench, concord: Concord) -> None:
     """The person who applied the plan cannot approve its hold; another one can."""
     change(desk.source, 0.5, name=lambda r: r["name"].upper())
@@ -245,6 +248,7 @@ def test_row_51_four_eyes_ask_for_proof(desk: DeskBench, concord: Concord, held:
     assert approve(concord, held).code == exits.DONE
 
 
+@pytest.mark.faults
 def test_row_51_an_expired_hold_is_refused_and_asked_anew(desk: DeskBench, concord: Concord, held: int) -> None:
     """After its time an approval is refused in plain words, and the same writes wait behind a hold of their own."""
     desk.run_sql("update ops.hold set due_at = now() - interval '1 minute' where id = :id", id=held)
@@ -265,6 +269,7 @@ def test_row_51_an_expired_hold_is_refused_and_asked_anew(desk: DeskBench, conco
     assert desk.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_51_an_approval_that_grew_old_sends_nothing(desk: DeskBench, concord: Concord, held: int) -> None:
     """What was approved and not sent while the approval was good is held again."""
     assert approve(concord, held).code == exits.DONE
@@ -305,6 +310,7 @@ def test_row_51_approved_while_the_worker_is_dead_is_applied_on_restart(
     assert desk.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_51_a_held_parent_holds_only_its_own_children(desk: DeskBench, concord: Concord) -> None:
     """Children of a held create wait for it; other children go, and its own go when it does."""
     desk.redeclare(LOOSE, "ask_when: \"name == 'Held Parent Ltd'\"")
@@ -331,6 +337,7 @@ def test_row_51_a_held_parent_holds_only_its_own_children(desk: DeskBench, conco
     assert desk.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_51_a_hold_window_sends_the_last_version_only(desk: DeskBench) -> None:
     """In a declared delay nothing is sent; what changes meanwhile is sent as it stands when the time is over, once."""
     desk.redeclare("    sla: {resolve: 4h}", "    sla: {resolve: 4h}\n    hold: 1h")

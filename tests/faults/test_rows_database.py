@@ -149,6 +149,7 @@ def until_it_ends(job: MainJob) -> Summary:
 # ------------------------------------------------------------------------------- 13: sessions ended, rivals in the way
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(("request_", "number"), MOMENTS.values(), ids=MOMENTS)
 def test_row_13_every_session_is_ended(
     bench: Bench, source: BadSource, database: TestDatabase, embedded_server: EmbeddedServer, request_: str, number: int
@@ -271,6 +272,7 @@ def held(database: TestDatabase, table: str, seconds: float) -> Iterator[None]:
 HELD = {"landing.record": "record", "ops.outbox": "outbox", "ops.crosswalk": "crosswalk", "ops.audit": "audit"}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("table", HELD, ids=HELD.values())
 def test_row_14_another_session_holds_a_table(bench: Bench, database: TestDatabase, table: str) -> None:
     """It is waited for, and the work goes on."""

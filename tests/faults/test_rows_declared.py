@@ -54,6 +54,7 @@ def run(world: World) -> Summary:
 NAME, SHOUTED = "shop,bookings.name,canonical,booking.name,,", "shop,bookings.name,canonical,booking.name,upper,"
 
 
+@pytest.mark.faults
 def test_row_10_two_deploys_with_different_mappings_overlap(bench: ShelfBench, deploy: Callable[..., World]) -> None:
     """The older version is refused once the newer was at work, before it plans or writes anything."""
     bench.source.fill(8)
@@ -110,6 +111,7 @@ def test_row_59_an_old_version_put_back(bench: ShelfBench, deploy: Callable[...,
     assert bench.agrees()
 
 
+@pytest.mark.faults
 def test_row_59_bad_declarations_pushed_while_running(bench: ShelfBench, deploy: Callable[..., World]) -> None:
     """The last good version stays at work in what runs and in what starts; where none ever worked it is refused."""
     bench.source.fill(4)

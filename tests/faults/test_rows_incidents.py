@@ -258,6 +258,7 @@ def test_row_56_nothing_in_a_text_calls_anybody_or_becomes_a_link(office: Office
     assert not any(found in whole for found in ("<!", "<@"))
 
 
+@pytest.mark.faults
 def test_row_56_both_are_down(office: Office) -> None:
     """Nothing is lost and nobody waits: the watch says so itself, and stops calling the heartbeat."""
     assert office.work() == 0
@@ -370,6 +371,7 @@ def concord(office: Office, *arguments: str, **changed: str) -> subprocess.Compl
     )  # fmt: skip
 
 
+@pytest.mark.faults
 def test_row_57_everything_is_silent(office: Office) -> None:
     """Ten minutes after the last of the runs that are due every five, a process of cron's tells Slack and exits 1."""
     assert office.work() == 0

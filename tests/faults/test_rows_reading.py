@@ -122,6 +122,7 @@ def _whole(bench: ShelfBench, page: int) -> bytes:
     return json.dumps(bench.source._list({"page": str(page)})).encode()
 
 
+@pytest.mark.faults
 def test_row_28_json_cut_short_of_its_length(bench: ShelfBench) -> None:
     """A body shorter than its length is an error, nothing is taken for gone, and the next sync reads on."""
     bench.source.fill(25)
@@ -134,6 +135,7 @@ def test_row_28_json_cut_short_of_its_length(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("page", [1, 2], ids=["many records short", "few records short"])
 def test_row_28_cut_at_a_place_where_it_still_parses(bench: ShelfBench, page: int) -> None:
     """A close-delimited body that ends at a valid boundary gives itself away by the total: the sweep is incomplete."""
@@ -168,6 +170,7 @@ NOT_A_LIST = {
 }
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", NOT_A_LIST)
 def test_row_29_an_answer_with_200_that_is_no_list(bench: ShelfBench, name: str) -> None:
     """It is refused by its content type and shape; it never counts as an empty page, and nothing is deleted."""
@@ -334,6 +337,7 @@ def test_row_32_records_edited_typed_and_deleted_while_pages_are_walked(bench: S
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_32_gone_is_what_two_sweeps_miss_and_its_own_404_confirms(bench: ShelfBench) -> None:
     """One sweep is no proof, and neither are two while the record still answers by its id."""
     bench.source.fill(10)
@@ -412,6 +416,7 @@ def test_row_33_a_stream_without_order_moves_its_cursor_only_when_complete(
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("minutes", [10, -10], ids=["ahead", "behind"])
 def test_row_34_the_sources_clock_differs_from_ours(bench: ShelfBench, minutes: int) -> None:
     """The window ends by the source's own clock, so nothing is missed however far ours is away."""
@@ -430,6 +435,7 @@ def test_row_34_the_sources_clock_differs_from_ours(bench: ShelfBench, minutes: 
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_34_the_sources_clock_jumps_back_an_hour(bench: ShelfBench) -> None:
     """A cursor that lies in the source's future is not asked with: the stream is swept, said, and set right."""
     bench.source.fill(5)
@@ -445,6 +451,7 @@ def test_row_34_the_sources_clock_jumps_back_an_hour(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_34_one_record_dated_2999(bench: ShelfBench) -> None:
     """The record is staged and its mark is refused and reported; it moves no cursor, and others are read on."""
     bench.source.fill(3)

@@ -111,6 +111,7 @@ def test_row_48_a_record_that_crashes_the_mapping(bench: ShelfBench, mapped: lis
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_48_a_mapping_that_falls_over_everything(bench: ShelfBench, mapped: list[list[str]]) -> None:
     """More than twenty such records are the mapping's fault: the stream stops, they stay landed, and none is lost."""
     bench.source.page_size = 50
@@ -199,6 +200,7 @@ def test_row_52_the_same_field_on_both_sides_in_the_same_second(bench: ShelfBenc
     assert findings(bench) == []
 
 
+@pytest.mark.faults
 def test_row_52_an_edit_war(bench: ShelfBench) -> None:
     """After four times in an hour the field is left alone there and a person is told; accepted, it is written again."""
     bench.source.put("one", name="Ours Ltd", price=10)
@@ -290,6 +292,7 @@ def test_row_53_a_chain_of_merges(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_53_a_circle_of_merges(bench: ShelfBench) -> None:
     """What would close a circle, or merge what is merged, is refused with the way out, and nothing is done."""
     a, b, c = _three(bench)
@@ -341,6 +344,7 @@ def test_row_53_a_merge_taken_back_before_anything_was_told(bench: ShelfBench) -
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_53_what_points_to_a_merged_record(bench: ShelfBench) -> None:
     """References follow a merge, and come back with it."""
     a, b, _ = _three(bench)
@@ -359,6 +363,7 @@ def test_row_53_what_points_to_a_merged_record(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_53_deleted_and_typed_again(bench: ShelfBench) -> None:
     """Typed again with the same identifier under another id, it is the golden record that it was."""
     a, *_ = _three(bench)
@@ -376,6 +381,7 @@ def test_row_53_deleted_and_typed_again(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_53_reopened_under_its_own_id(bench: ShelfBench) -> None:
     """A record that was gone and shows again is the golden record that it was; nothing is made twice."""
     a, *_ = _three(bench)

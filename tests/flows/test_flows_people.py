@@ -13,6 +13,8 @@ from staging.engine import engine, transaction
 from tests.fixtures.mainjob import MainJob
 from tests.fixtures.prefect import pages
 
+pytestmark = pytest.mark.slow
+
 CODE = "correct horse battery"
 
 
@@ -46,7 +48,6 @@ def move(job: MainJob) -> dict[tuple[str, str], str]:
     return ids
 
 
-@pytest.mark.slow
 def test_a_plan_is_kept_applied_held_decided_and_undone_from_forms(job: MainJob, prefect_server: LocalPrefect) -> None:
     from flows.apply import apply
     from flows.decide import decide

@@ -16,6 +16,8 @@ import pytest
 from sandbox import runner
 from staging.engine import engine, transaction
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from sandbox.runner import Running
     from tasks.sync import Mode, Summary

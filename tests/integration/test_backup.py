@@ -18,6 +18,8 @@ from tests.fixtures.bench import Bench
 from tests.fixtures.database import TestDatabase
 from tests.fixtures.said import speaker
 
+pytestmark = pytest.mark.slow
+
 LATER = "2026-02-01T00:00:00Z"
 
 

@@ -12,6 +12,8 @@ from apps import exits
 from tests.fixtures.desk import Desk, DeskBench
 from tests.fixtures.said import Concord, speaker
 
+pytestmark = pytest.mark.slow
+
 EVIL = '=HYPERLINK("http://evil.example","Bad")'
 
 

@@ -21,6 +21,8 @@ from tests.fixtures.bench import Bench
 from tests.fixtures.database import TestDatabase
 from tests.fixtures.said import speaker
 
+pytestmark = pytest.mark.slow
+
 TIMES = {
     "landing.extract_run": ("started_at", "ended_at"),
     "ops.outbox": ("settled_at", "created_at"),

@@ -12,6 +12,8 @@ import pytest
 from staging.embedded import EmbeddedServer
 from tests.fixtures.mainjob import MainJob, apply_model, drop_databases, running_job
 
+pytestmark = pytest.mark.slow
+
 SCALE = 0.25
 """About 500 customers and 750 people."""
 Key = tuple[str, str, str]
