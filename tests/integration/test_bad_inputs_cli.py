@@ -215,6 +215,7 @@ DECISIONS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", DECISIONS)
 def test_88_nothing_is_decided_where_nobody_can_confirm(
     typed: str, desk: DeskBench, concord: Concord, letter: int

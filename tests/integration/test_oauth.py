@@ -35,6 +35,8 @@ from staging.tokens import KEY_VARIABLE, Tokens, TokenUnreadable, states
 from tests.fixtures.database import TestDatabase
 from tests.fixtures.mainjob import MainJob
 
+pytestmark = pytest.mark.slow
+
 TOP = Path(__file__).resolve().parent.parent.parent
 TOKEN_PATH = XERO.token_path
 _CHECK = """
@@ -174,7 +176,6 @@ def test_a_token_is_renewed_before_it_ends(job: MainJob) -> None:
 # --------------------------------------------------------------------------------------------------- row 40
 
 
-@pytest.mark.slow
 def test_row_40_tokens_that_end_in_the_middle_of_reading_cost_no_record(
     job: MainJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,7 +215,6 @@ def test_row_40_an_answer_that_is_lost_after_the_rotation_is_asked_for_again(job
     assert (state(job), len(renewals(job))) == ("good", 2), "within the ledger's grace the old token still counts"
 
 
-@pytest.mark.slow
 def test_row_40_a_renewal_that_fails_for_ever_stops_that_system_alone(job: MainJob) -> None:
     """A token endpoint that fails for ever stops its system alone: no record is buried, the others go on."""
     door(job, "/expire")
@@ -247,7 +247,6 @@ def test_row_40_a_revoked_authorisation_is_told_once_and_mended_by_the_command(j
     assert state(job) == "good"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "grace", "is_mended", "stands"),
     [
@@ -344,7 +343,6 @@ def listed(job: MainJob) -> dict[str, Any]:
     return {s["system"]: s["token"] for s in json.loads(out)}
 
 
-@pytest.mark.slow
 def test_a_person_lets_concord_in_from_the_command_line(declared: MainJob) -> None:
     assert listed(declared)["accounting"]["state"] == "missing"
     with concord(declared, "systems", "authorize", "accounting") as process:

@@ -21,6 +21,8 @@ from tests.fixtures.outside import in_agreement
 from tests.fixtures.said import Concord
 from tests.integration.test_bad_inputs import Bench
 
+pytestmark = pytest.mark.slow
+
 CLAIMS_STOP_SECONDS = 5.0
 
 
@@ -62,7 +64,6 @@ def bench(database: Any, tmp_path: Path) -> Iterator[Bench]:
         made.world.close()
 
 
-@pytest.mark.slow
 def test_a_running_delivery_stops_claiming_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixty creates, one by one; the pause comes in the middle."""
     answer, sent = bench.source.answer, threading.Event()
@@ -118,7 +119,6 @@ def test_a_pause_ends_by_its_time(bench: Bench) -> None:
     assert row == {"ended_by": "concord", "ended_because": "its time was over"}
 
 
-@pytest.mark.slow
 def test_a_paused_integration_reads_and_matches_and_tells_nobody(main_job: MainJob, concord: Concord) -> None:
     [ids] = known_everywhere(main_job, 1)
     said = concord(
@@ -167,7 +167,6 @@ def test_a_pause_that_makes_no_sense_is_refused(
 # ---------------------------------------------------------------------------------------------------------------- undo
 
 
-@pytest.mark.slow
 def test_what_a_run_changed_is_set_back_and_not_done_again(main_job: MainJob, concord: Concord) -> None:
     first, second = known_everywhere(main_job, 2)
     before = [(desk_phone(main_job, c), books_phone(main_job, c)) for c in (first, second)]
@@ -212,7 +211,6 @@ def test_what_a_run_changed_is_set_back_and_not_done_again(main_job: MainJob, co
     assert in_agreement()
 
 
-@pytest.mark.slow
 def test_what_a_run_created_is_archived(main_job: MainJob, concord: Concord) -> None:
     made = main_job.call(
         "crm", "POST", "/crm/v3/objects/companies",
@@ -256,7 +254,6 @@ def test_what_a_run_archived_is_brought_back_where_the_system_can(main_job: Main
     assert "legacy" not in main_job.written_since(mark)
 
 
-@pytest.mark.slow
 def test_an_undo_is_braked_and_its_asker_does_not_let_it_go(
     main_job: MainJob, concord: Concord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
