@@ -124,4 +124,4 @@ def _print(proof: Proof) -> None:
     if proof.holds:
         show(f"\nevery promise held, after {proof.seconds:.0f} s", style="green")
     else:
-        then(f"try it again: concord prove --cells {shlex.quote(proof.failed[0].name)}")
+        then(f"try it again: concord prove --hits {proof.hits} --cells {shlex.quote(proof.failed[0].name)}")
