@@ -14,7 +14,7 @@ from apps.proving.evidence import difference, ignoring
 from apps.proving.figures import figures
 from apps.proving.ground import Ground, GroundBusy
 from apps.proving.paper import report
-from apps.proving.prove import told
+from apps.proving.prove import NoCell, prove, told
 from apps.proving.rehearsal import Change, Day, Sample
 from apps.proving.verdict import Cell, Proof
 from tasks import landscape
@@ -217,3 +217,10 @@ def test_members_that_may_differ_are_left_out() -> None:
     assert difference(ours, theirs)
     same = [ignoring(one, frozenset({"ContactNumber"})) for one in (ours, theirs)]
     assert not difference(*same)
+
+
+def test_cells_that_nobody_has_are_refused_before_anything_is_started(tmp_path: Path) -> None:
+    found = twins.of(landscape.load(twins.DEMO), twins.DEMO)
+    with pytest.raises(NoCell, match="nonsense"):
+        prove(tmp_path / "prove", found, print, only="nonsense")
+    assert not (tmp_path / "prove").exists()
