@@ -8,6 +8,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection, Engine, text
 
 from canonical.health import PROBE_SECONDS, Health, failed, stopped
+from staging import units
 from staging.locks import gate
 
 _SELECT = """
@@ -18,15 +19,15 @@ from ops.breaker where system = :system
 
 
 class Healths:
-    """The breakers of one database. Each note is a transaction of its own: what happened stays noted."""
+    """The breakers of one database. Each note is a transaction of its own: what happened stays noted, also when the
+    database is away for a moment."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def of(self, system: str) -> Health:
         """How a system is now."""
-        with self._engine.connect() as conn, conn.begin():
-            return _of(conn, system)
+        return units.repeat(self._engine, "how a system is", lambda conn: _of(conn, system))
 
     def failed(self, system: str, reason: str) -> Health:
         """Note a failure; gives what follows from it."""
@@ -37,7 +38,7 @@ class Healths:
         return self._noted(system, reason, stopped)
 
     def _noted(self, system: str, reason: str, decide: Callable[[Health, str, float], Health]) -> Health:
-        with self._engine.connect() as conn, conn.begin():
+        def note(conn: Connection) -> Health:
             gate(conn, f"breaker {system}")
             found = decide(_of(conn, system), reason[:300], random.random())  # noqa: S311  not for secrets
             conn.execute(
@@ -59,29 +60,26 @@ class Healths:
             )
             return found
 
+        return units.repeat(self._engine, "note a failure", note)
+
     def worked(self, system: str) -> None:
         """Note that the system works: whatever was counted is over."""
-        with self._engine.connect() as conn, conn.begin():
-            conn.execute(
-                text(
-                    "update ops.breaker set state = 'closed', failures = 0, opened = 0, until = null, reason = null,"
-                    " changed_at = now() where system = :system and (state <> 'closed' or failures > 0)"
-                ),
-                {"system": system},
-            )
+        close = text(
+            "update ops.breaker set state = 'closed', failures = 0, opened = 0, until = null, reason = null,"
+            " changed_at = now() where system = :system and (state <> 'closed' or failures > 0)"
+        )
+        units.repeat(self._engine, "note that a system works", lambda conn: conn.execute(close, {"system": system}))
 
     def try_it(self, system: str) -> bool:
         """Whether we are the one to try a system whose time is over."""
-        with self._engine.connect() as conn, conn.begin():
-            taken = conn.execute(
-                text(
-                    "update ops.breaker set state = 'half_open', changed_at = now(),"
-                    " until = clock_timestamp() + make_interval(secs => :seconds)"
-                    " where system = :system and state <> 'closed' and until <= clock_timestamp()"
-                ),
-                {"system": system, "seconds": PROBE_SECONDS},
-            )
-            return taken.rowcount == 1
+        take = text(
+            "update ops.breaker set state = 'half_open', changed_at = now(),"
+            " until = clock_timestamp() + make_interval(secs => :seconds)"
+            " where system = :system and state <> 'closed' and until <= clock_timestamp()"
+        )
+        values = {"system": system, "seconds": PROBE_SECONDS}
+        taken = units.repeat(self._engine, "who tries a system", lambda conn: conn.execute(take, values).rowcount)
+        return taken == 1
 
 
 def _of(conn: Connection, system: str) -> Health:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, Engine, text
 
 from canonical.rates import Permits, Quota, Window, oldest_slot, permits, quotas, slot_of
+from staging import units
 from staging.locks import gate
 
 _COUNT = """
@@ -25,11 +26,14 @@ class Rates:
 
     def take(self, name: str, windows: Sequence[Window], wanted: int, *, is_delivery: bool = False) -> Permits:
         """As many permits as the declared windows allow now, up to `wanted`, counted for everybody at once."""
-        with self._engine.connect() as conn, conn.begin():
+
+        def count(conn: Connection) -> Permits:
             gate(conn, f"rate {name}")
             # A crash may lose the last moment's counts: a flush for each claim would cost more than they are worth.
             conn.execute(text("set local synchronous_commit = off"))
             return _decided(conn, name, windows, wanted, is_delivery)
+
+        return units.repeat(self._engine, "take permits", count)
 
     def quotas(self, name: str, windows: Sequence[Window]) -> list[Quota]:
         """How much of the long windows is used."""
@@ -39,15 +43,13 @@ class Rates:
 
     def pause(self, name: str, seconds: float) -> None:
         """The system asked for a pause: nobody gets a permit before it is over."""
-        with self._engine.connect() as conn, conn.begin():
-            conn.execute(
-                text(
-                    "insert into ops.rate_pause as p (name, until)"
-                    " values (:name, clock_timestamp() + make_interval(secs => :seconds))"
-                    " on conflict (name) do update set until = greatest(p.until, excluded.until)"
-                ),
-                {"name": name, "seconds": seconds},
-            )
+        note = text(
+            "insert into ops.rate_pause as p (name, until)"
+            " values (:name, clock_timestamp() + make_interval(secs => :seconds))"
+            " on conflict (name) do update set until = greatest(p.until, excluded.until)"
+        )
+        values = {"name": name, "seconds": seconds}
+        units.repeat(self._engine, "note a pause", lambda conn: conn.execute(note, values))
 
 
 def _decided(conn: Connection, name: str, windows: Sequence[Window], wanted: int, is_delivery: bool) -> Permits:

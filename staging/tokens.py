@@ -22,6 +22,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from canonical.tokens import EARLY_SHARE, Grant, Held
+from staging import units
 from staging.crash import crash_point
 from staging.errors import DatabaseTrouble
 from staging.locks import lock_key
@@ -100,8 +101,7 @@ class Tokens:
 
     def load(self) -> Held | None:
         """The token as it is stored now. Raises TokenUnreadable."""
-        with self._session() as conn:
-            return _load(conn, self._system)
+        return units.repeat(self._engine, "read a token", lambda conn: _load(conn, self._system))
 
     @contextmanager
     def lock(self) -> Iterator[LockedToken]:

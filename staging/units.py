@@ -43,11 +43,27 @@ def do(engine: Engine, what: str, work: Callable[[Connection], T]) -> T:
     connection, and change nothing else before it is committed.
 
     Raises DatabaseUnavailable when the database stays away; what `work` raises passes through."""
+    return _patiently(engine, what, lambda: _once(engine, uuid.uuid4().hex, what, work))
+
+
+def repeat(engine: Engine, what: str, work: Callable[[Connection], T]) -> T:
+    """Does `work` in a transaction of its own, at least once: for what may be noted twice and costs less without a
+    token. What runs around requests needs it: an answer that has come must not be lost while our database is away.
+
+    Raises as `do`."""
+
+    def begun() -> T:
+        with engine.connect() as conn, conn.begin():
+            return work(conn)
+
+    return _patiently(engine, what, begun)
+
+
+def _patiently(engine: Engine, what: str, step: Callable[[], T]) -> T:
     until = time.monotonic() + PATIENCE_SECONDS
     for number in range(1, TRIES + 1):
-        token = uuid.uuid4().hex
         try:
-            return _once(engine, token, what, work)
+            return step()
         except (DBAPIError, psycopg.Error) as error:
             if number == TRIES or not _is_worth_another(error):
                 raise

@@ -110,6 +110,24 @@ def test_row_11_the_database_stops_as_if_without_power_and_starts(
     is_whole(bench)
 
 
+@pytest.mark.faults
+def test_row_11_an_answer_that_comes_while_the_database_is_away_is_kept(
+    bench: Bench, source: BadSource, embedded_server: EmbeddedServer
+) -> None:
+    """After a second everything around the next request, its system's health and rate, is looked up in the database
+    anew: what was answered before waits for it, and is stored."""
+
+    def stop() -> None:
+        embedded_server.stop(mode="immediate")
+        threading.Timer(3.0, embedded_server.start).start()
+        time.sleep(1.2)
+
+    when(source, "POST /ledger", 2, stop)
+    assert bench.sync().trouble == []
+    assert len([r for r in source.requests if r.startswith("POST")]) == len(NAMES)
+    is_whole(bench)
+
+
 @pytest.mark.quiet
 @pytest.mark.timeout(900)
 def test_row_11_the_database_stops_again_and_again_under_the_whole_job(
