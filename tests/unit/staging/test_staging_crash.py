@@ -17,7 +17,7 @@ from staging.crash import POINTS, VARIABLE, crash_point
 
 TOP = Path(__file__).resolve().parents[3]
 
-COMMITS = {"transaction", "unit", "all_or_nothing", "commit"}
+COMMITS = {"transaction", "unit", "repeat", "all_or_nothing", "commit"}
 """Calls that commit, wherever they stand in tasks/ or staging/."""
 SENDS = {"tasks": {"write", "send"}, "staging": {"begin"}}
 """Calls on an object that send to a system, in tasks/; that open a transaction, in staging/."""
@@ -27,6 +27,7 @@ WITHOUT_A_POINT: dict[str, set[str]] = {
         "staging/engine.py:transaction",
         "staging/units.py:_is_done",
         "staging/units.py:_once",
+        "staging/units.py:repeat.begun",
         "tasks/world.py:World.all_or_nothing",
         "tasks/world.py:World.transaction",
         "tasks/world.py:World.unit",
@@ -35,6 +36,7 @@ WITHOUT_A_POINT: dict[str, set[str]] = {
         "staging/health.py:Healths.of",
         "staging/migrate.py:ensure_current",
         "staging/rates.py:Rates.quotas",
+        "staging/tokens.py:Tokens.load",
         "tasks/agenda.py:_is_closed",
         "tasks/agenda.py:_replayed",
         "tasks/agenda.py:judge",
