@@ -108,15 +108,22 @@ def add_to_plan(
     )  # fmt: skip
 
 
+_WAS_ASKED = (
+    "case when o.reason is null then null when o.state = 'planned' then o.reason"
+    " when h.kind <> 'brake' then case when o.state = 'held' then o.reason else h.reason end end"
+)
+"""SQL: why a person was asked about a write. Once it was sent, its own reason is what the target said of it."""
+
+
 def open_writes(conn: Connection, entity: str, system: str, stream: str, ids: pl.DataFrame) -> pl.DataFrame:
     """Writes not yet settled for these golden records: canonical_id, outbox_id, state, op, write_hash, refs (JSON),
     was_reason (why a person was to be asked), was_fields and hold_id (of what is held)."""
     table = temporary(conn, "open_for", {"canonical_id": "text"}, ids.select("canonical_id").unique())
     return read_frame(
         conn,
-        "select o.canonical_id, o.id, o.state, o.op, o.write_hash, o.refs::text, o.reason,"
+        f"select o.canonical_id, o.id, o.state, o.op, o.write_hash, o.refs::text, {_WAS_ASKED},"
         f" array_to_json(o.fields)::text, case when o.state = 'held' then o.hold_id end from {table} a"
-        " join ops.outbox o using (canonical_id)"
+        " join ops.outbox o using (canonical_id) left join ops.hold h on h.id = o.hold_id"
         f" where o.entity = {literal(entity)} and o.system = {literal(system)} and o.stream = {literal(stream)}"
         " and o.state in ('planned', 'ready', 'waiting', 'held', 'inflight', 'unknown')",
         {

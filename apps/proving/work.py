@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _EVERYWHERE = (
     "select g.id from golden.customer g join ops.crosswalk c on c.canonical_id = g.id and c.ended_at is null"
-    " where g.status = 'active' and not g.deleted and not g.provisional && array['phone', 'email'] group by 1"
+    " where g.status = 'active' and not g.deleted and not g.provisional && array['phone', 'email']"
+    " and c.system in ('crm', 'accounting', 'legacy') group by 1"
     " having count(*) = 3 and count(distinct c.system) = 3 order by 1 limit %s"
 )
 _WORDS = (

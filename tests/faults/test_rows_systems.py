@@ -102,6 +102,27 @@ def test_row_18_one_stumble_is_not_noticed(till: Till, counter: Open) -> None:
     assert shop.is_at_rest()
 
 
+def test_row_18_what_waits_for_a_system_that_is_down_may_change_meanwhile(till: Till, counter: Open) -> None:
+    """A change that could not be sent gives way to the next one. Nobody is asked: that it failed is no question."""
+    shop = counter(write_class="B")
+    till.sell_to("ann", "bob")
+    shop.sync()
+    shop.settled()
+    till.sell_to("ann", email="first@example.com")
+    down = till.befall("status", status=503, method="PATCH", count=-1)
+    shop.sync()
+    assert shop.rows("select count(*)::int as n from ops.outbox where state = 'ready' and reason is not null") == [
+        {"n": 1}
+    ], "it was tried"
+    till.sell_to("ann", email="second@example.com")
+    shop.sync()
+    assert shop.rows("select kind, reason from ops.hold") == []
+    down.count = 0
+    shop.settled()
+    assert sorted(r["email"] for r in till.records.values()) == ["bob@example.com", "second@example.com"]
+    assert shop.is_at_rest()
+
+
 def test_row_58_a_system_that_comes_and_goes_is_met_by_one_request_at_a_time(till: Till, counter: Open) -> None:
     """Whenever its time is over one worker tries with one request; while it is up there is progress."""
     shop = counter(write_class="B", batch=2)

@@ -27,6 +27,7 @@ WITHOUT_A_POINT: dict[str, set[str]] = {
         "staging/engine.py:transaction",
         "staging/units.py:_is_done",
         "staging/units.py:_once",
+        "staging/units.py:repeat",
         "staging/units.py:repeat.begun",
         "tasks/world.py:World.all_or_nothing",
         "tasks/world.py:World.transaction",
