@@ -24,6 +24,9 @@ MOST_HOLD_SECONDS = 1.0
 ASKED = "the system asked everybody to wait"
 """The reason of a pause that a system asked for."""
 
+RECENT_SECONDS = 900.0
+"""What was read within the shortest usual rhythm (every 15 minutes) may wait for its next turn."""
+
 Window = tuple[int, float]
 """(requests, seconds), as connectors declare them."""
 
@@ -36,6 +39,12 @@ class Permits:
     wait_seconds: float
     hold_seconds: float
     because: str
+
+
+def may_rest(left_seconds: float, read_seconds_ago: float | None) -> bool:
+    """Whether reading is left for the next time: the system has asked for a pause that has `left_seconds` to go, and
+    what it would tell was read lately (None: never). So a system that asks us to slow down slows nobody else down."""
+    return left_seconds > 0 and read_seconds_ago is not None and read_seconds_ago < RECENT_SECONDS
 
 
 def slot_of(at: float, seconds: float) -> int:

@@ -41,6 +41,14 @@ class Rates:
             at = float(conn.execute(text("select extract(epoch from clock_timestamp())::float8")).scalar_one())
             return quotas(at, windows, _used(conn, name))
 
+    def pause_left(self, name: str) -> float:
+        """For how many seconds the system still wants to be left alone; 0 or less: it does not."""
+        ask = text(
+            "select extract(epoch from until - clock_timestamp())::float8 from ops.rate_pause where name = :name"
+        )
+        found = units.repeat(self._engine, "is it paused", lambda conn: conn.execute(ask, {"name": name}).scalar())
+        return float(found or 0.0)
+
     def pause(self, name: str, seconds: float) -> None:
         """The system asked for a pause: nobody gets a permit before it is over."""
         note = text(

@@ -52,6 +52,18 @@ def is_swept(conn: Connection, system: str, stream: str) -> bool:
     return bool(found.scalar_one_or_none())
 
 
+def read_seconds_ago(conn: Connection, system: str, stream: str) -> float | None:
+    """How long ago a reading of the stream came to its end; None: none ever did."""
+    found = conn.execute(
+        text(
+            "select extract(epoch from clock_timestamp() - max(ended_at))::float8 from landing.extract_run"
+            " where system = :system and stream = :stream and state = 'complete' and mode in ('full', 'incremental')"
+        ),
+        {"system": system, "stream": stream},
+    ).scalar_one()
+    return None if found is None else float(found)
+
+
 def sweep_again(conn: Connection, system: str, stream: str) -> None:
     """Lets the next reading be a complete sweep."""
     conn.execute(

@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from canonical import fingerprint, keys, twins
+from canonical import fingerprint, keys, rates, twins
 from canonical.checks import FLOOD
 from canonical.landscape import Stream
 from connectors.paging import FutureCursor, Mark, WalkExpired, beyond
-from connectors.protocol import ConnectorError, Cursor, Page, RefusedRecord, Source, SystemFault
+from connectors.protocol import ConnectorError, Cursor, Page, RateLimited, RefusedRecord, Source, SystemFault
 from staging import doubts, erasure, landing, locks, queues, sweeps
 from staging.crash import crash_point
 from staging.engine import Connection
+from staging.rates import Rates
 from tasks import stopping, sweep
 from tasks.shape import Looks, SchemaDrift
 from tasks.sweep import Seen, Swept
@@ -48,7 +49,8 @@ class Extracted:
 
     system: str
     stream: str
-    run: int
+    run: int | None
+    """None: it was not read, and `rested` says why."""
     mode: str
     counts: landing.Counts
     is_complete: bool
@@ -56,6 +58,8 @@ class Extracted:
     """Why the absence of records was not believed; None: nothing to doubt."""
     clock: str | None = None
     """Why the stored cursor was not asked with; None: it was."""
+    rested: str | None = None
+    """Why reading is left for the next time; None: it is not."""
 
 
 def extract(
@@ -71,7 +75,11 @@ def extract(
     """Reads a stream (`full`: a complete sweep; `incremental`: since its cursor, unless a sweep is due) and lands what
     differs.
 
-    Another process reading the same stream is waited for. Raises ConnectorError; what was landed stays."""
+    Another process reading the same stream is waited for. A system that has asked for a pause is not waited for where
+    its stream was read lately. Raises ConnectorError; what was landed stays."""
+    may_rest = mode == "incremental" and not sample
+    if may_rest and (resting := _resting(world, system, stream)):
+        return resting
     source = world.source(system)
     declared = world.landscape.systems[system].streams[stream]
     with locks.lane(world.engine, f"extract:{system}/{stream}"):
@@ -101,9 +109,24 @@ def extract(
                 if isinstance(error, SchemaDrift):
                     reading.looks.stopped(conn, error)
                 landing.fail(conn, run, f"{type(error).__name__}: {error}")
+            if may_rest and isinstance(error, RateLimited) and (resting := _resting(world, system, stream)):
+                return resting
             raise
     counts, mode = reading.counts + swept.gone, "full" if reading.is_sweep else actual
     return Extracted(system, stream, run, mode, counts, reading.is_complete, swept.held, reading.clock)
+
+
+def _resting(world: World, system: str, stream: str) -> Extracted | None:
+    """What is given in place of a reading while the system wants to be left alone; None: it is to be read."""
+    left = Rates(world.engine).pause_left(system)
+    if left <= 0:
+        return None
+    with world.transaction() as conn:
+        ago = sweeps.read_seconds_ago(conn, system, stream)
+    if not rates.may_rest(left, ago):
+        return None
+    because = f"it asked everybody to wait, {left:.0f} s more; it was read {ago:.0f} s ago, and is with the next sync"
+    return Extracted(system, stream, None, "incremental", landing.Counts(), is_complete=False, rested=because)
 
 
 class _Reading:

@@ -78,6 +78,8 @@ class Summary:
     quarantined: int = 0
     paused: list[str] = field(default_factory=list)
     """What was not planned because a person lets it rest: who, why, until when."""
+    rested: list[str] = field(default_factory=list)
+    """What was not read because its system asked for a pause, and was read lately."""
     trouble: list[Trouble] = field(default_factory=list)
     docs: str | None = None
 
@@ -255,6 +257,9 @@ def _read(steps: Steps, summary: Summary, streams: Sequence[Stream], mode: Mode,
     for result in steps.extract(streams, mode, sample):
         if isinstance(result, Trouble):
             summary.trouble.append(result)
+            continue
+        if result.rested:
+            summary.rested.append(f"{result.system}/{result.stream}: {result.rested}")
             continue
         counts = summary.systems.setdefault(f"{result.system}/{result.stream}", {})
         for name, value in asdict(result.counts).items():

@@ -271,6 +271,42 @@ def test_row_19_when_one_worker_is_asked_to_slow_down_all_wait(till: Till, count
     assert shop.is_at_rest()
 
 
+def pause_over(shop: Counter) -> None:
+    """The pause that a system asked for is over, for all processes."""
+    shop.run("delete from ops.rate_pause")
+    shop.world.close()
+    shop.world = World.of(shop.folder)
+
+
+@pytest.mark.faults
+def test_row_19_a_source_that_asks_us_to_slow_down_slows_nobody_else_down(till: Till, counter: Open) -> None:
+    """What was read lately is left for the next sync, without trouble; what was never read is waited for and told."""
+    shop = counter(write_class="B")
+    limited = till.befall("status", status=429, method="GET", path="/shop", headers={"Retry-After": "60"}, count=-1)
+    first = shop.sync()
+    assert [(t.system, t.kind) for t in first.trouble] == [("shop", "RateLimited")]
+    limited.count = 0
+    pause_over(shop)
+    till.sell_to("ann")
+    assert shop.sync().trouble == []
+    limited.count = -1
+    till.sell_to("bob")
+    asked = len(till.asked)
+    began = time.monotonic()
+    for _ in range(2):
+        done = shop.sync(mode="incremental")
+        assert done.trouble == []
+        assert len(done.rested) == 1
+        assert done.rested[0].startswith("shop/customers: it asked everybody to wait")
+    assert time.monotonic() - began < 30, "the pause of a minute is not waited for"
+    assert len([a for a in till.asked[asked:] if a.path == "/shop"]) == 1, "the second does not even ask"
+    limited.count = 0
+    pause_over(shop)
+    assert shop.sync(mode="incremental").rested == []
+    assert till.names() == ["Ann", "Bob"]
+    assert shop.is_at_rest()
+
+
 @pytest.mark.faults
 def test_row_20_a_daily_quota_is_kept_for_deliveries_and_told_before_it_ends(till: Till, counter: Open) -> None:
     """Reading rests at nine tenths, deliveries go on; somebody hears of it at three quarters; the rest goes later."""

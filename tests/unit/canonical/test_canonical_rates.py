@@ -7,7 +7,17 @@ from collections import Counter, deque
 
 import pytest
 
-from canonical.rates import LONG_SECONDS, SLOTS, Window, hold_seconds, oldest_slot, permits, slot_of
+from canonical.rates import (
+    LONG_SECONDS,
+    RECENT_SECONDS,
+    SLOTS,
+    Window,
+    hold_seconds,
+    may_rest,
+    oldest_slot,
+    permits,
+    slot_of,
+)
 
 START = 1_700_000_000.0
 DAY = (1000, 86_400.0)
@@ -86,3 +96,19 @@ def test_a_pause_is_for_everybody() -> None:
 def test_permits_are_held_for_one_slot_of_the_shortest_window() -> None:
     assert hold_seconds([(100, 10.0), DAY]) == 10.0 / SLOTS
     assert hold_seconds([DAY]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("left_seconds", "read_seconds_ago", "rests"),
+    [
+        pytest.param(3.0, 60.0, True, id="paused, read lately"),
+        pytest.param(3.0, RECENT_SECONDS, False, id="paused, read too long ago"),
+        pytest.param(3.0, None, False, id="paused, never read"),
+        pytest.param(0.0, 60.0, False, id="not paused"),
+        pytest.param(-5.0, 60.0, False, id="the pause is over"),
+    ],
+)
+def test_what_was_read_lately_is_left_while_a_system_wants_to_be(
+    left_seconds: float, read_seconds_ago: float | None, rests: bool
+) -> None:
+    assert may_rest(left_seconds, read_seconds_ago) is rests

@@ -36,6 +36,7 @@ WITHOUT_A_POINT: dict[str, set[str]] = {
     "it only reads": {
         "staging/health.py:Healths.of",
         "staging/migrate.py:ensure_current",
+        "staging/rates.py:Rates.pause_left",
         "staging/rates.py:Rates.quotas",
         "staging/tokens.py:Tokens.load",
         "tasks/agenda.py:_is_closed",
@@ -48,6 +49,7 @@ WITHOUT_A_POINT: dict[str, set[str]] = {
         "tasks/backup.py:_erase_again",
         "tasks/doubtful.py:causes",
         "tasks/extract.py:_Reading._land_all",
+        "tasks/extract.py:_resting",
         "tasks/flood.py:_tried",
         "tasks/flood.py:judge",
         "tasks/gather.py:ways",
