@@ -75,9 +75,9 @@ def extract(
     """Reads a stream (`full`: a complete sweep; `incremental`: since its cursor, unless a sweep is due) and lands what
     differs.
 
-    Another process reading the same stream is waited for. A system that has asked for a pause is not waited for where
-    its stream was read lately. Raises ConnectorError; what was landed stays."""
-    may_rest = mode == "incremental" and not sample
+    Another process reading the same stream is waited for. In a sync, a system that has asked for a pause is not waited
+    for where its stream was read lately. Raises ConnectorError; what was landed stays."""
+    may_rest = sync_id is not None and mode == "incremental" and not sample
     if may_rest and (resting := _resting(world, system, stream)):
         return resting
     source = world.source(system)
