@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 CODE := apps benchmarks canonical connectors deployments expectations flows sandbox staging tasks
-QUICK := not slow and not faults and not quiet
+QUICK := not slow and not faults
 # as many test processes as there are cores, four at most; a file's tests stay together
 AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
 # the quick ones wait nearly as often as they work: one process more
@@ -33,7 +33,7 @@ test: setup
 
 test-slow: setup
 	@echo "Slow tests and the fault matrix"
-	@$(PY) -m pytest -q $(AT_ONCE) -m "(slow or faults) and not quiet"
+	@$(PY) -m pytest -q $(AT_ONCE) -m "slow or faults"
 
 test-all: test test-slow
 

@@ -34,8 +34,7 @@ HEAD = """<!-- Made by docs/_build/faults.py from tests/; change a test's docstr
 # The fault matrix: what may go wrong, what comes of it, and the test that shows it
 
 After each of these tests the ledger's sums hold, and a further run writes nothing. Tests marked *all* are long and run
-with `make test-all`; the others also with `make test`. Those marked *quiet* need a machine of their own for minutes
-(`python -m pytest -m quiet`): they are in no suite yet. A test is run by its name:
+with `make test-all`; the others also with `make test`. A test is run by its name:
 `.venv/bin/python -m pytest -k test_row_23`.
 """
 
@@ -73,7 +72,7 @@ def _of(path: Path, top: Path) -> Iterator[Evidence]:
 
 
 def _when(marks: set[str]) -> str:
-    return " (quiet)" if "quiet" in marks else " (all)" if marks & _LATER else ""
+    return " (all)" if marks & _LATER else ""
 
 
 def _is_mark(node: ast.Assign) -> bool:

@@ -16,7 +16,7 @@ from apps.proving.prove import ready
 from tasks import landscape
 from tests.fixtures.said import Concord, speaker
 
-pytestmark = [pytest.mark.quiet, pytest.mark.timeout(1_200)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1_200)]
 
 
 @contextmanager

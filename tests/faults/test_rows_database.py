@@ -128,7 +128,7 @@ def test_row_11_an_answer_that_comes_while_the_database_is_away_is_kept(
     is_whole(bench)
 
 
-@pytest.mark.quiet
+@pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_row_11_the_database_stops_again_and_again_under_the_whole_job(
     main_job: MainJob, embedded_server: EmbeddedServer
@@ -205,7 +205,7 @@ def again_and_again(seconds: float, act: Callable[[], None]) -> Iterator[list[in
         thread.join()
 
 
-@pytest.mark.quiet
+@pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_row_13_sessions_are_ended_every_few_seconds_for_a_minute(
     main_job: MainJob, embedded_server: EmbeddedServer
@@ -312,7 +312,7 @@ def test_row_14_a_session_holds_a_table_for_longer_than_a_lock_is_waited_for(
     is_whole(bench)
 
 
-@pytest.mark.quiet
+@pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_row_14_a_table_is_held_for_ten_seconds(bench: Bench, database: TestDatabase) -> None:
     """It is waited for, and the work goes on."""
@@ -481,7 +481,7 @@ def test_row_16_a_database_that_cannot_be_used_is_refused_plainly(
 # ------------------------------------------------------------------------------------------------ 17: a day-old backup
 
 
-@pytest.mark.quiet
+@pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_row_17_a_day_old_backup_is_restored(main_job: MainJob, tmp_path: Path) -> None:
     """What was made in the systems since is found there again: nothing is made twice, nothing is lost."""

@@ -11,7 +11,7 @@ from apps.proving.figures import Figures, figures
 from apps.proving.paper import report
 from tasks import landscape
 
-pytestmark = [pytest.mark.quiet, pytest.mark.timeout(1_800)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1_800)]
 
 
 def rehearsed(home: Path, day: str, minutes: float) -> Figures:
