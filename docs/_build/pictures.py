@@ -165,7 +165,7 @@ class Demo:
     def artifact(self, run_id: str, key: str) -> str:
         body = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
         found = self._api.post("/artifacts/filter", json=body).raise_for_status().json()
-        return str(next(each["id"] for each in found if each["key"].startswith(key)))
+        return str(next(each["id"] for each in found if (each["key"] or "").startswith(key)))
 
     def crm(self) -> str:
         """Where the demo's CRM is, to be told what to refuse."""
