@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from canonical.health import THRESHOLD
 from connectors.http import HttpClient, wire
 from connectors.protocol import Ambiguous, Transient, Unreachable
-from tasks import quota
+from tasks import quota, report
 from tasks.deliver import deliver
 from tasks.world import World
 from tests.fixtures.database import TestDatabase
@@ -299,6 +299,8 @@ def test_row_19_a_source_that_asks_us_to_slow_down_slows_nobody_else_down(till: 
         assert len(done.rested) == 1
         assert done.rested[0].startswith("shop/customers: it asked everybody to wait")
     assert time.monotonic() - began < 30, "the pause of a minute is not waited for"
+    told = report.waits(shop.world, done, "all")
+    assert [line.partition(": it asked")[0] for line in told] == ["not read: shop/customers"]
     assert len([a for a in till.asked[asked:] if a.path == "/shop"]) == 1, "the second does not even ask"
     limited.count = 0
     pause_over(shop)
