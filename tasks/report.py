@@ -71,7 +71,7 @@ def waits(world: World, summary: Summary, name: str) -> list[str]:
         )
     if summary.waiting:
         found.append(f"{summary.waiting} writes wait for another record to arrive there first; nobody has to act")
-    found += [f"not read: {rested}; nobody has to act" for rested in summary.rested]
+    found += [f"not read: {place}: {why}; nobody has to act" for place, why in summary.rested.items()]
     if summary.trouble:
         found.append(f"after the trouble is over: `concord sync {name}`")
     return found or ["nothing; a second sync now would write nothing"]

@@ -78,8 +78,8 @@ class Summary:
     quarantined: int = 0
     paused: list[str] = field(default_factory=list)
     """What was not planned because a person lets it rest: who, why, until when."""
-    rested: list[str] = field(default_factory=list)
-    """What was not read because its system asked for a pause, and was read lately."""
+    rested: dict[str, str] = field(default_factory=dict)
+    """system/stream → why it was not read: its system asked for a pause, and it was read lately."""
     trouble: list[Trouble] = field(default_factory=list)
     docs: str | None = None
 
@@ -259,8 +259,9 @@ def _read(steps: Steps, summary: Summary, streams: Sequence[Stream], mode: Mode,
             summary.trouble.append(result)
             continue
         if result.rested:
-            summary.rested.append(f"{result.system}/{result.stream}: {result.rested}")
+            summary.rested[f"{result.system}/{result.stream}"] = result.rested
             continue
+        summary.rested.pop(f"{result.system}/{result.stream}", None)  # in an earlier round
         counts = summary.systems.setdefault(f"{result.system}/{result.stream}", {})
         for name, value in asdict(result.counts).items():
             counts[name] = counts.get(name, 0) + int(value)

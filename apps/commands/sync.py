@@ -173,8 +173,8 @@ def print_summary(found: Mapping[str, Any]) -> None:
         then("concord dead-letters list")
     for paused in found["paused"]:
         show(f"not planned: {paused}", style="yellow")
-    for rested in found["rested"]:
-        show(f"not read: {rested}", style="yellow")
+    for place, why in found["rested"].items():
+        show(f"not read: {place}: {why}", style="yellow")
     _print_waiting(found)
     for name, what in (("flow_run_url", "this run in Prefect"), ("docs", "what was validated (Data Docs)")):
         if found.get(name):

@@ -78,7 +78,7 @@ def _tell(plan: UndoPlan, summary: Summary | None, seconds: float, *, as_json: b
     if summary is None:
         show(f"nothing is left of sync {plan.run} to be undone")
         return
-    print_summary({**summary.as_dict(), "paused": [], "rested": [], "docs": None, "seconds": seconds})
+    print_summary({**summary.as_dict(), "paused": [], "rested": {}, "docs": None, "seconds": seconds})
     for name in plan.integrations:
         show(f"{name} is paused: its next sync would write the same again", style="yellow")
     then(*(f"correct the cause, then: concord resume {name}" for name in plan.integrations))
