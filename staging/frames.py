@@ -7,7 +7,8 @@ to the character. "" and NULL are different things and stay so: both sides write
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import polars as pl
@@ -125,6 +126,15 @@ def relearn(conn: Connection, table: str, changed: int) -> None:
     # whoever analyses the table now does it for us too; waiting would make two writers wait for each other
     conn.exec_driver_sql(f"analyze (skip_locked) {table}")
     conn.exec_driver_sql("set local default_statistics_target to default")
+
+
+@contextmanager
+def by_index(conn: Connection) -> Iterator[None]:
+    """What the statements of this block look up for each row, they look up by an index, also in a table that is empty
+    when they are planned: another stream may fill it meanwhile (see `expectations.run.SESSION`)."""
+    conn.exec_driver_sql("set local enable_seqscan = off")
+    yield
+    conn.exec_driver_sql("set local enable_seqscan to default")
 
 
 def temporary(conn: Connection, name: str, columns: Mapping[str, str], frame: pl.DataFrame) -> str:

@@ -40,6 +40,9 @@ class Counts:
         return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
+NOTHING = Counts()
+
+
 @dataclass(frozen=True, slots=True)
 class Landed:
     """What landing a page gave. `alike` are the positions of records refused because of their ids' case, `spelled` the
@@ -95,6 +98,7 @@ def land_page(
     case_sensitive: bool = False,
     held: int | None = None,
     examine: Examine | None = None,
+    besides: Counts = NOTHING,
 ) -> Landed:
     """Lands records (columns of equal length), all in the caller's transaction. `hashes` are 64-bit xxh3 of the bytes.
 
@@ -102,7 +106,10 @@ def land_page(
     without marks, the later in the page) is kept and the other counted `repeated`. An unknown id that a known one
     equals but for its case is not landed, unless ids are `case_sensitive`. `held`: about how many records of the stream
     are landed already, where the caller knows. `examine` is shown the live records that differ from what is landed, and
-    says which of them are set aside."""
+    says which of them are set aside. `besides`: what came with these records and is known to be as it was."""
+    if not ids and not refused:
+        _add(conn, run, besides, pages)
+        return Landed(besides, [], [])
     incoming = _incoming(ids, hashes, changed, deleted, parents)
     once = _once(incoming)
     compared = _compared(once, _known(conn, system, stream, once["source_id"], held))
@@ -132,6 +139,7 @@ def land_page(
         refused=refused + len(alike) + len(aside),
         bytes=sum(map(len, payloads)),
     )
+    counts += besides
     _add(conn, run, counts, pages)
     return Landed(counts, alike, sorted(set(others.values())), aside, differs["row"].to_list())
 

@@ -192,12 +192,19 @@ def queue_counts(conn: Connection, integrations: Sequence[str]) -> dict[str, Any
     ).one()
     rows = conn.execute(
         text(
-            "select system || '/' || stream as place, state, count(*) as n from ops.outbox"
-            " where state in ('held', 'waiting') and integration = any(:names) group by 1, 2"
+            # what is held is counted by its hold, from the index alone
+            "select h.system || '/' || h.stream as place, 'held' as state, sum(o.n)::bigint as n from (select hold_id,"
+            " count(*) as n from ops.outbox where state = 'held' group by 1) o join ops.hold h on h.id = o.hold_id"
+            " where h.integration = any(:names) group by 1 union all"
+            " select system || '/' || stream, state, count(*) from ops.outbox where integration = any(:names)"
+            " and state = 'held' and hold_id is null group by 1, 2 union all"
+            " select system || '/' || stream, state, count(*) from ops.outbox where integration = any(:names)"
+            " and state = 'waiting' group by 1, 2"
         ),
         {"names": list(integrations)},
     )
     writes: dict[str, dict[str, int]] = {}
     for place, state, n in rows:
-        writes.setdefault(place, {})[state] = int(n)
+        counts = writes.setdefault(place, {})
+        counts[state] = counts.get(state, 0) + int(n)
     return {"reviews": int(reviews), "findings": int(findings), "writes": writes}

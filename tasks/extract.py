@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import polars as pl
 
 from canonical import fingerprint, keys, rates, twins
@@ -15,9 +16,10 @@ from canonical.checks import FLOOD
 from canonical.landscape import Stream
 from connectors.paging import FutureCursor, Mark, WalkExpired, beyond
 from connectors.protocol import ConnectorError, Cursor, Page, RateLimited, RefusedRecord, Source, SystemFault
-from staging import doubts, erasure, landing, locks, queues, sweeps
+from staging import doubts, erasure, heads, landing, locks, queues, sweeps
 from staging.crash import crash_point
 from staging.engine import Connection
+from staging.heads import Heads
 from staging.rates import Rates
 from tasks import stopping, sweep
 from tasks.shape import Looks, SchemaDrift
@@ -29,6 +31,8 @@ GROUP_RECORDS = 25_000
 GROUP_BYTES = 16 * 1024 * 1024
 """... or of this many bytes, so that long records take no more memory than short ones."""
 GROUP_SECONDS = 2.0
+MANY = 1_000
+"""Records of a group from which on it pays to hold in memory what is landed of the stream."""
 MOST_KEPT = 11_000_000
 """Characters kept of a record that could not be read: more than the largest record that connectors let through."""
 AHEAD = 4
@@ -152,6 +156,7 @@ class _Reading:
         self.unread: set[str] = set()
         self.from_the_future: set[str] = set()
         self.seen = Seen() if is_sweep else None
+        self.heads: Heads | None = None
 
     def walk(self, source: Source, since: Cursor | None, progress: Progress | None) -> None:
         """Lands every page; starts again where the system lost the way, and from nothing where the cursor is none."""
@@ -175,6 +180,7 @@ class _Reading:
         with self.world.transaction() as conn:
             self.unread = queues.unreadable_ids(conn, self.system, self.stream.name)
             self.from_the_future = doubts.open_ids(conn, "future_mark", self.system, self.stream.name)
+            self.heads = None
         for page in _ahead(pages):
             group.append(page)
             size += len(page.ids)
@@ -182,68 +188,101 @@ class _Reading:
             self.is_complete = page.is_last
             is_full = size >= GROUP_RECORDS or weight >= GROUP_BYTES
             if is_full or page.is_last or time.monotonic() - since > GROUP_SECONDS:
-                self._land(group)
+                self._land(group, weight)
                 group, size, weight, since = [], 0, 0, time.monotonic()
                 if progress:
                     progress(self.counts.received, page.total)
             if stopping.is_asked() or (self.sample and self.counts.received + size >= self.sample):
                 break
         if group:
-            self._land(group)
+            self._land(group, weight)
 
-    def _land(self, group: list[Page]) -> None:
+    def _land(self, group: list[Page], weight: int) -> None:
+        """Lands a group of pages with payloads of so many bytes."""
         exact = self.stream.ids == "case_sensitive"
         page = _joined([_told_apart(p, case_sensitive=exact) for p in group])
-        readable, refused = _readable(page)
+        hashes = keys.raw_hashes(page.payloads)
+        self._look_ahead(len(page.ids))
+        differs = self._differing(page, hashes)
+        if reasons := _not_text(page.payloads, differs):
+            page = _without(page, reasons)
+            hashes = keys.raw_hashes(page.payloads)
+            differs = self._differing(page, hashes)
+        rest = page if len(differs) == len(page.ids) else _only(page, differs)
+        if len(page.ids) < sum(len(p.ids) for p in group):
+            weight = sum(map(len, page.payloads))
+        same = len(page.ids) - len(rest.ids)
+        besides = landing.Counts(received=same, unchanged=same, bytes=weight - sum(map(len, rest.payloads)))
+        of_rest = [hashes[row] for row in differs]
         landed, self.looks = self.world.unit(
-            "land pages", lambda conn: self._store(conn, page, readable, refused, len(group))
+            "land pages", lambda conn: self._store(conn, page, rest, of_rest, len(group), besides)
         )
+        if self.heads is not None:
+            self.heads.leave(rest.ids)
         if self.seen is not None:
-            aside = [readable.ids[row] for row in landed.aside]
-            beside = [*landed.spelled, *aside, *(r.id for r in refused if r.id is not None)]
-            self.seen.add(readable.ids, beside, is_plain=not (landed.alike or any(readable.deleted)))
+            aside = [rest.ids[row] for row in landed.aside]
+            beside = [*landed.spelled, *aside, *(r.id for r in page.refused if r.id is not None)]
+            self.seen.add(page.ids, beside, is_plain=not (landed.alike or any(page.deleted)))
         crash_point("extract.landed")
         self.counts += landed.counts
+
+    def _look_ahead(self, count: int) -> None:
+        """Takes what is landed into memory, where so much is read that most of it will be looked up."""
+        is_most = self.is_sweep or self.before <= landing.WHOLE_STREAM * count
+        if self.heads is None and count >= MANY and 0 < self.before <= heads.MOST and is_most:
+            with self.world.transaction() as conn:
+                self.heads = heads.read(conn, self.system, self.stream.name)
+
+    def _differing(self, page: Page, hashes: Sequence[int]) -> Sequence[int]:
+        """The positions of the records that are not known to be as they are landed."""
+        if self.heads is None or len(set(page.ids)) < len(page.ids):
+            return range(len(page.ids))
+        is_same = self.heads.same(page.ids, hashes) & ~np.asarray(page.deleted, dtype=bool)
+        found: list[int] = np.flatnonzero(~is_same).tolist()
+        return found
 
     def _store(
         self,
         conn: Connection,
         page: Page,
-        readable: Page,
-        refused: Sequence[RefusedRecord],
+        rest: Page,
+        hashes: Sequence[int],
         pages: int,
+        besides: landing.Counts,
     ) -> tuple[landing.Landed, Looks]:
-        """Stores pages with their refused records and their cursor: one unit of work, which may be begun again."""
+        """Stores pages with their refused records and their cursor: one unit of work, which may be begun again. `rest`
+        are the records that are not known to be as they are landed, `hashes` theirs; `besides` counts the others."""
         looks = self.looks.fork()
         landed = landing.land_page(
             conn,
             self.run,
             system=self.system,
             stream=self.stream.name,
-            ids=readable.ids,
-            payloads=readable.payloads,
-            hashes=keys.raw_hashes(readable.payloads),
-            changed=readable.changed,
-            deleted=readable.deleted,
-            parents=readable.parents,
-            refused=len(refused),
+            ids=rest.ids,
+            payloads=rest.payloads,
+            hashes=hashes,
+            changed=rest.changed,
+            deleted=rest.deleted,
+            parents=rest.parents,
+            refused=len(page.refused),
             pages=pages,
             case_sensitive=self.stream.ids == "case_sensitive",
             held=self.before + self.counts.new,
             examine=lambda ids, payloads: looks.examine(conn, ids, payloads),
+            besides=besides,
         )
-        refused = [*refused, *(_refusal(readable, row, twins.ONLY_CASE) for row in landed.alike)]
-        refused += [_refusal(readable, row, reason) for row, reason in landed.aside.items()]
+        refused = [*page.refused, *(_refusal(rest, row, twins.ONLY_CASE) for row in landed.alike)]
+        refused += [_refusal(rest, row, reason) for row, reason in landed.aside.items()]
         self._is_no_flood(refused, len(page.ids) + len(page.refused))
-        if again := self.unread.intersection(readable.ids).difference(r.id for r in refused):
+        if again := self.unread.intersection(page.ids).difference(r.id for r in refused):
             because = f"read in extract run {self.run}"
             queues.close_unreadable(conn, self.system, self.stream.name, sorted(again), because)
         if refused:
             owner = self.world.owner_of_system(self.system)
             entries = _unreadable(self.system, self.stream.name, self.run, refused)
             queues.quarantine(conn, entries, owner=owner, declared=None)
-        looks.store(conn, [readable.payloads[row] for row in landed.differs])
-        self._note_marks(conn, readable)
+        looks.store(conn, [rest.payloads[row] for row in landed.differs])
+        self._note_marks(conn, page)
         # an unsorted sweep moves the cursor only when it is complete (RELIABILITY P4)
         if not self.sample and (self.is_complete or not self.is_sweep):
             landing.store_cursor(conn, self.run, self.system, self.stream.name, page.cursor)
@@ -348,38 +387,36 @@ def _told_apart(page: Page, *, case_sensitive: bool) -> Page:
     return _without(page, reasons) if reasons else page
 
 
-def _readable(page: Page) -> tuple[Page, list[RefusedRecord]]:
-    """The page without the records that are not UTF-8 text, and everything that was refused with its reason."""
-    try:
-        b"".join(page.payloads).decode()
-    except UnicodeDecodeError:
-        page = _without(page, _not_text(page.payloads))
-    return page, list(page.refused)
-
-
-def _not_text(payloads: Sequence[bytes]) -> dict[int, str]:
-    """The positions of payloads that are not UTF-8, each with its reason."""
+def _not_text(payloads: Sequence[bytes], rows: Sequence[int]) -> dict[int, str]:
+    """Those of these positions whose payloads are not UTF-8, each with its reason."""
     found: dict[int, str] = {}
-    for row, payload in enumerate(payloads):
-        try:
-            payload.decode()
-        except UnicodeDecodeError as error:
-            found[row] = f"not UTF-8 text: byte {error.start} is 0x{payload[error.start]:02x}"
+    try:
+        b"".join(payloads[row] for row in rows).decode()
+    except UnicodeDecodeError:
+        for row in rows:
+            try:
+                payloads[row].decode()
+            except UnicodeDecodeError as error:
+                found[row] = f"not UTF-8 text: byte {error.start} is 0x{payloads[row][error.start]:02x}"
     return found
+
+
+def _only(page: Page, rows: Sequence[int]) -> Page:
+    """The page with the records at these positions."""
+    return replace(
+        page,
+        ids=[page.ids[row] for row in rows],
+        payloads=[page.payloads[row] for row in rows],
+        changed=[page.changed[row] for row in rows],
+        deleted=[page.deleted[row] for row in rows],
+        parents=[page.parents[row] for row in rows] if page.parents is not None else None,
+    )
 
 
 def _without(page: Page, reasons: Mapping[int, str]) -> Page:
     """The page with the records at some positions refused, each for its reason."""
-    keep = [row for row in range(len(page.ids)) if row not in reasons]
-    return replace(
-        page,
-        ids=[page.ids[row] for row in keep],
-        payloads=[page.payloads[row] for row in keep],
-        changed=[page.changed[row] for row in keep],
-        deleted=[page.deleted[row] for row in keep],
-        parents=[page.parents[row] for row in keep] if page.parents is not None else None,
-        refused=[*page.refused, *(_refusal(page, row, reason) for row, reason in reasons.items())],
-    )
+    kept = _only(page, [row for row in range(len(page.ids)) if row not in reasons])
+    return replace(kept, refused=[*page.refused, *(_refusal(page, row, reason) for row, reason in reasons.items())])
 
 
 def _refusal(page: Page, row: int, reason: str) -> RefusedRecord:

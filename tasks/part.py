@@ -20,6 +20,7 @@ from expectations.errors import GateError
 from expectations.run import Verdict, run_batch
 from expectations.split import count_failing, failing_rows_sql
 from staging import doubts, hierarchy, identity_checks, landing, queues, runs, staged
+from staging.frames import by_index
 from tasks.poison import Poison
 from tasks.world import World
 
@@ -217,10 +218,11 @@ class Part:
             if result.check.on_fail != "quarantine":
                 continue
             failing = failing_rows_sql(result.check, f"{self.entity.name}_candidate", self.batch)
-            quarantined += staged.mark_failed(conn, self.entity, self.batch, failing)
-            queues.quarantine_failing(
-                conn, failing, entity=self.entity.name, batch_id=self.batch, owner=owner, declared=self.digest
-            )
+            with by_index(conn):
+                quarantined += staged.mark_failed(conn, self.entity, self.batch, failing)
+                queues.quarantine_failing(
+                    conn, failing, entity=self.entity.name, batch_id=self.batch, owner=owner, declared=self.digest
+                )
             if result.check.name == identity_checks.RULE:
                 identity_checks.report_reused(conn, self.entity.name, self.batch, "it is another record than before")
         entries = self._entries()

@@ -39,6 +39,12 @@ def bench(shared: ShelfBench, module_database: TestDatabase) -> ShelfBench:
     return shared
 
 
+@pytest.fixture(autouse=True)
+def _told_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few records are compared with what is landed as many are."""
+    monkeypatch.setattr(reading, "MANY", 1)
+
+
 class Killed(BaseException):
     """As if the process had ended here: nothing that follows is done."""
 

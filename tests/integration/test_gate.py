@@ -357,6 +357,23 @@ def test_a_check_that_cannot_run_is_named(store: Any, validate: Any, predicate: 
     assert "Jane" not in str(refused.value)
 
 
+def test_what_a_check_looks_up_is_never_read_whole_for_each_record(
+    module_database: TestDatabase, store: Any, validate: Any
+) -> None:
+    """A table that is known to be empty costs the planner nothing to read whole; it may fill up during the query."""
+    read_whole = sa.text("select seq_scan from pg_stat_all_tables where relname = 'looked_up'")
+    with module_database.owner_engine.connect().execution_options(isolation_level="AUTOCOMMIT") as owner:
+        owner.execute(sa.text("create table public.looked_up (number text primary key)"))
+        owner.execute(sa.text("grant select on public.looked_up to public"))
+        owner.execute(sa.text("vacuum (analyze) public.looked_up"))
+        before = owner.execute(read_whole).scalar_one()
+        store([row(n) for n in range(30)])
+        predicate = "not exists (select from public.looked_up as l where l.number = candidate.number)"
+        verdict = validate(checks=[*CHECKS, Check("looked_up", "landscape", ("number",), predicate, "m")])
+        assert verdict.success
+        assert owner.execute(read_whole).scalar_one() == before
+
+
 def test_a_long_name_and_a_trailing_comment_are_harmless(store: Any, validate: Any) -> None:
     store([row(1), row(2, weight=20)])
     checks = [

@@ -1,0 +1,111 @@
+"""What did not change is told from memory: nothing that lands may depend on whether it was."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from canonical import keys
+from staging import heads
+from staging.engine import transaction
+from tasks import extract as reading
+from tests.fixtures.badsource import BadSource, page, record
+from tests.integration.test_bad_inputs import Bench
+
+STRANGE = ["plain", 'quo"te', "com,ma", "new\nline", "cr\r\nlf", "Ünïcødé €", "null", "", " ", "\\N", "tab\there"]
+
+
+@pytest.fixture
+def bench(database: Any, tmp_path: Path) -> Iterator[Bench]:
+    with BadSource() as source:
+        made = Bench(source, tmp_path, database)
+        yield made
+        made.world.close()
+
+
+def _land(ids: list[str], hashes: list[int | None], *, deleted: bool = False) -> None:
+    with transaction() as conn:
+        conn.execute(
+            sa.text(
+                "insert into landing.record (system, stream, source_id, raw_id, raw_hash, state, deleted)"
+                " values ('s', 't', :id, :raw, :hash, 'staged', :deleted)"
+            ),
+            [
+                {"id": i, "raw": n * 3_000, "hash": h, "deleted": deleted}
+                for n, (i, h) in enumerate(zip(ids, hashes, strict=True))
+            ],
+        )
+
+
+def test_only_a_live_record_with_the_very_same_bytes_is_the_same(database: Any) -> None:
+    hashes = keys.raw_hashes([i.encode() for i in STRANGE])
+    _land(STRANGE, list(hashes))
+    _land(["written"], [None])
+    _land(["gone"], [7], deleted=True)
+    with transaction() as conn:
+        known = heads.read(conn, "s", "t")
+        others = heads.read(conn, "s", "another")
+    assert len(known) == len(STRANGE)
+    assert known.same(STRANGE, hashes).all()
+    assert not known.same(STRANGE, [h + 1 for h in hashes]).any()
+    assert not known.same(["written", "gone", "new"], [0, 7, hashes[0]]).any()
+    assert not others.same(STRANGE, hashes).any()
+    known.leave(["com,ma", "never seen"])
+    assert known.same(STRANGE, hashes).tolist() == [i != "com,ma" for i in STRANGE]
+
+
+def _seen(bench: Bench) -> dict[str, str]:
+    rows = bench.rows(
+        "select r.source_id, v.payload, r.raw_hash from landing.record r join landing.raw_record v on v.id = r.raw_id"
+        " where r.system = 'shop' and not r.deleted"
+    )
+    hashed = keys.raw_hashes([r["payload"].encode() for r in rows])
+    assert [r["raw_hash"] for r in rows] == hashed
+    return {r["source_id"]: json.loads(r["payload"])["name"] for r in rows}
+
+
+@pytest.mark.parametrize("many", [1, 1_000_000], ids=["from memory", "looked up"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_last_version_of_a_walk_is_what_lands(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, seed: int, many: int
+) -> None:
+    """Records change, change back and come again on a later page, while and between the sweeps."""
+    monkeypatch.setattr(reading, "MANY", many)
+    monkeypatch.setattr(reading, "GROUP_RECORDS", 4)  # each page is landed by itself
+    choose = random.Random(seed)
+    names = {f"r{n}": "first" for n in range(20)}
+    for _ in range(6):
+        ids = choose.sample(sorted(names), len(names))
+        walked = [ids[start : start + 4] for start in range(0, len(ids), 4)]
+        walked.insert(choose.randrange(len(walked)), choose.sample(ids, 4))  # these come twice
+        walked.append(choose.sample(ids, 4))
+        bodies, shown = [], dict[str, int]()
+        for number, some in enumerate(walked):
+            for i in some:
+                shown[i] = shown.get(i, 0) + 1
+                if choose.random() < 0.3:
+                    names[i] = choose.choice(["first", "second", "third"])
+            after = number + 1 if number + 1 < len(walked) else None
+            bodies.append(page(*(record(id=i, note=i, name=names[i]) for i in some), after=after))
+        bench.source.pages = bodies
+        found = reading.extract(bench.world, "shop", "bookings", mode="full", sync_id=None)
+        counts = found.counts
+        assert counts.received == sum(map(len, walked)) == counts.new + counts.changed + counts.unchanged
+        assert _seen(bench) == names
+
+
+def test_what_we_wrote_is_a_change_when_it_is_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hash is taken away when a write has settled: the same bytes are then news."""
+    monkeypatch.setattr(reading, "MANY", 1)
+    bench.source.pages = [page(*(record(id=f"r{n}", note=str(n), name="same") for n in range(5)))]
+    reading.extract(bench.world, "shop", "bookings", mode="full", sync_id=None)
+    with transaction() as conn:
+        conn.execute(sa.text("update landing.record set raw_hash = null where source_id = 'r3'"))
+    counts = reading.extract(bench.world, "shop", "bookings", mode="full", sync_id=None).counts
+    assert (counts.unchanged, counts.changed) == (4, 1)
