@@ -14,6 +14,9 @@ import xxhash
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+_NOT_AVAILABLE = "55P03"
+"""PostgreSQL's word for a lock that did not come in time."""
+
 
 def lock_key(name: str) -> int:
     """The advisory lock number of a name (signed 64 bit)."""
@@ -21,15 +24,20 @@ def lock_key(name: str) -> int:
 
 
 @contextmanager
-def lane(engine: Engine, name: str, *, wait: bool = True) -> Iterator[Connection | None]:
-    """Holds the lane `name` on a connection of its own; gives None when it is taken and `wait` is false."""
+def lane(engine: Engine, name: str, *, wait: bool | float = True) -> Iterator[Connection | None]:
+    """Holds the lane `name` on a connection of its own; gives None when it is taken and `wait` is false, or so many
+    seconds are over."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
         key = lock_key(name)
-        if wait:
-            conn.execute(text("set lock_timeout = 0"))
+        if wait is False:
+            is_mine = conn.execute(text("select pg_try_advisory_lock(:key)"), {"key": key}).scalar_one()
+        else:
+            conn.execute(text(f"set lock_timeout = {0 if wait is True else max(1, round(wait * 1000))}"))
             conn.execute(text("set statement_timeout = 0"))
-            conn.execute(text("select pg_advisory_lock(:key)"), {"key": key})
-        elif not conn.execute(text("select pg_try_advisory_lock(:key)"), {"key": key}).scalar_one():
+            is_mine = _taken(conn, key)
+        if not is_mine:
+            conn.execute(text("reset lock_timeout"))
+            conn.execute(text("reset statement_timeout"))
             yield None
             return
         try:
@@ -41,6 +49,17 @@ def lane(engine: Engine, name: str, *, wait: bool = True) -> Iterator[Connection
                 conn.execute(text("reset statement_timeout"))
             except DBAPIError:
                 conn.invalidate()  # the session ended, and the lock with it
+
+
+def _taken(conn: Connection, key: int) -> bool:
+    """Waits for a lock as long as the session waits for any; False: it was not to be had."""
+    try:
+        conn.execute(text("select pg_advisory_lock(:key)"), {"key": key})
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _NOT_AVAILABLE:
+            raise
+        return False
+    return True
 
 
 def gate(conn: Connection, name: str) -> None:

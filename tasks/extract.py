@@ -38,6 +38,8 @@ MOST_KEPT = 11_000_000
 AHEAD = 4
 """Pages read ahead of landing, so that the network and the database work at the same time."""
 
+LANE_SECONDS = 30.0
+"""How long a sync waits for another one that reads the same stream, before it goes on with what is landed."""
 STARTS = 3
 """How often a walk begins in one reading, when the system loses the way from page to page."""
 SWEEP_DAYS = 7
@@ -79,14 +81,18 @@ def extract(
     """Reads a stream (`full`: a complete sweep; `incremental`: since its cursor, unless a sweep is due) and lands what
     differs.
 
-    Another process reading the same stream is waited for. In a sync, a system that has asked for a pause is not waited
-    for where its stream was read lately. Raises ConnectorError; what was landed stays."""
+    Another process reading the same stream is waited for: in a sync for half a minute, after which its stream rests. In
+    a sync, a system that has asked for a pause is not waited for where its stream was read lately. Raises
+    ConnectorError; what was landed stays."""
     may_rest = sync_id is not None and mode == "incremental" and not sample
     if may_rest and (resting := _resting(world, system, stream)):
         return resting
     source = world.source(system)
     declared = world.landscape.systems[system].streams[stream]
-    with locks.lane(world.engine, f"extract:{system}/{stream}"):
+    with locks.lane(world.engine, f"extract:{system}/{stream}", wait=_patience(world, system, stream, may_rest)) as own:
+        if own is None:
+            because = "another sync is reading it, and what that lands is with the next sync"
+            return _left(system, stream, because)
         looks = Looks(world, system, declared)
         with world.transaction() as conn:
             landing.abandon_running(conn, system, stream)
@@ -130,6 +136,20 @@ def _resting(world: World, system: str, stream: str) -> Extracted | None:
     if not rates.may_rest(left, ago):
         return None
     because = f"it asked everybody to wait, {left:.0f} s more; it was read {ago:.0f} s ago, and is with the next sync"
+    return _left(system, stream, because)
+
+
+def _patience(world: World, system: str, stream: str, may_rest: bool) -> bool | float:
+    """How long another sync's reading of the same stream is waited for: a sweep takes hours at a slow system. A stream
+    that never was read to its end is waited for to its end."""
+    if not may_rest:
+        return True
+    with world.transaction() as conn:
+        return True if sweeps.read_seconds_ago(conn, system, stream) is None else LANE_SECONDS
+
+
+def _left(system: str, stream: str, because: str) -> Extracted:
+    """A stream whose reading is left for the next time."""
     return Extracted(system, stream, None, "incremental", landing.Counts(), is_complete=False, rested=because)
 
 

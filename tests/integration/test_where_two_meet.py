@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +18,7 @@ from canonical import keys
 from connectors.protocol import Receipt
 from staging import delivery, dirty, landing, ledger, staged
 from staging.engine import Connection, transaction
+from tasks import extract as reading
 from tasks import settle as settling
 from tasks.extract import extract
 from tasks.plan import _enqueue
@@ -43,6 +47,46 @@ def _golden(bench: Bench) -> list[dict[str, Any]]:
 def _ledger_holds(bench: Bench) -> bool:
     with bench.world.transaction() as conn:
         return [check for check in ledger.verify(conn) if not check.ok] == []
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["read before", "never read"])
+def test_a_long_reading_of_a_shared_stream_holds_up_only_who_knows_nothing_of_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    """Another sync's sweep takes hours at a slow system: who has read the stream before goes on with what is landed."""
+    monkeypatch.setattr(reading, "LANE_SECONDS", 0.2)
+    if is_known:
+        bench.run(page(record(id="A", note="N1", name="Acme")))
+    bench.source.pages = [page(record(id="A", note="N1", name="Acme"), after=1), page(record(id="B", note="N2"))]
+    is_reached, may_go_on = threading.Event(), threading.Event()
+    answer = bench.source.answer
+
+    def slow(method: str, target: str, body: bytes) -> Any:
+        if "page=1" in target and not is_reached.is_set():
+            is_reached.set()
+            may_go_on.wait(30)
+        return answer(method, target, body)
+
+    monkeypatch.setattr(bench.source, "answer", slow)
+    with ThreadPoolExecutor(2) as pool:
+        sweep = pool.submit(extract, bench.world, "shop", "bookings", mode="full", sync_id=None)
+        assert is_reached.wait(10)
+        other = pool.submit(bench.sync, "incremental")
+        if is_known:
+            rested = other.result(20).rested
+        else:
+            time.sleep(1)
+            assert not other.done()
+        may_go_on.set()
+        assert sweep.result(20).is_complete
+        done = other.result(20)
+    assert done.trouble == []
+    if is_known:
+        assert rested["shop/bookings"].startswith("another sync is reading it")
+        done = bench.sync("incremental")
+    assert done.rested == {}
+    assert {r["note"] for r in bench.rows("select note from golden.booking")} == {"N1", "N2"}
+    assert _ledger_holds(bench)
 
 
 def test_a_twin_merged_at_its_source_leaves_the_living_one_in_charge(bench: Bench) -> None:

@@ -50,6 +50,7 @@ WITHOUT_A_POINT: dict[str, set[str]] = {
         "tasks/doubtful.py:causes",
         "tasks/extract.py:_Reading._land_all",
         "tasks/extract.py:_Reading._look_ahead",
+        "tasks/extract.py:_patience",
         "tasks/extract.py:_resting",
         "tasks/flood.py:_tried",
         "tasks/flood.py:judge",
