@@ -417,10 +417,24 @@ WORK = {
 
 
 def work(
-    conn: Connection, system: str, stream: str, limit: int, after: str = "", only: Sequence[str] | None = None
+    conn: Connection,
+    system: str,
+    stream: str,
+    limit: int,
+    after: str = "",
+    only: Sequence[str] | None = None,
+    parts: Sequence[str] = (),
 ) -> pl.DataFrame:
-    """Up to `limit` landed records with their latest payload, by source id beyond `after` (of those in `only`)."""
+    """Up to `limit` landed records with their latest payload, by source id beyond `after` (of those in `only`).
+
+    A record waits until each of the streams that hold its `parts` was read to its end after it was landed: half a
+    record is told to nobody."""
     among = ""
+    whole = "".join(
+        " and r.landed_at <= (select max(e.started_at) from landing.extract_run e where e.state = 'complete'"
+        f" and e.mode <> 'record' and e.system = {literal(system)} and e.stream = {literal(part)})"
+        for part in parts
+    )
     if only is not None:
         wanted = pl.DataFrame({"source_id": list(only)}, schema={"source_id": pl.String})
         table = temporary(conn, "wanted", {"source_id": "text"}, wanted.unique())
@@ -430,7 +444,7 @@ def work(
         "select r.source_id, r.raw_id, v.changed, r.deleted, v.payload from landing.record r"
         f" join landing.raw_record v on v.id = r.raw_id{among}"
         f" where r.system = {literal(system)} and r.stream = {literal(stream)} and r.state = 'landed'"
-        f" and r.source_id > {literal(after)} order by r.source_id limit {limit}",
+        f" and r.source_id > {literal(after)}{whole} order by r.source_id limit {limit}",
         WORK,
     )
 

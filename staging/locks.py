@@ -28,22 +28,11 @@ def lane(engine: Engine, name: str, *, wait: bool | float = True) -> Iterator[Co
     """Holds the lane `name` on a connection of its own; gives None when it is taken and `wait` is false, or so many
     seconds are over."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-        key = lock_key(name)
-        if wait is False:
-            is_mine = conn.execute(text("select pg_try_advisory_lock(:key)"), {"key": key}).scalar_one()
-        else:
-            conn.execute(text(f"set lock_timeout = {0 if wait is True else max(1, round(wait * 1000))}"))
-            conn.execute(text("set statement_timeout = 0"))
-            is_mine = _taken(conn, key)
-        if not is_mine:
-            conn.execute(text("reset lock_timeout"))
-            conn.execute(text("reset statement_timeout"))
-            yield None
-            return
         try:
-            yield conn
+            yield conn if _taken(conn, lock_key(name), wait) else None
         finally:
             try:
+                # also what came in the instant in which waiting for it ended
                 conn.execute(text("select pg_advisory_unlock_all()"))
                 conn.execute(text("reset lock_timeout"))
                 conn.execute(text("reset statement_timeout"))
@@ -51,8 +40,12 @@ def lane(engine: Engine, name: str, *, wait: bool | float = True) -> Iterator[Co
                 conn.invalidate()  # the session ended, and the lock with it
 
 
-def _taken(conn: Connection, key: int) -> bool:
-    """Waits for a lock as long as the session waits for any; False: it was not to be had."""
+def _taken(conn: Connection, key: int, wait: bool | float) -> bool:
+    """Whether the lock was to be had in time."""
+    if wait is False:
+        return bool(conn.execute(text("select pg_try_advisory_lock(:key)"), {"key": key}).scalar_one())
+    conn.execute(text(f"set lock_timeout = {0 if wait is True else max(1, round(wait * 1000))}"))
+    conn.execute(text("set statement_timeout = 0"))
     try:
         conn.execute(text("select pg_advisory_lock(:key)"), {"key": key})
     except DBAPIError as error:

@@ -81,17 +81,17 @@ def extract(
     """Reads a stream (`full`: a complete sweep; `incremental`: since its cursor, unless a sweep is due) and lands what
     differs.
 
-    Another process reading the same stream is waited for: in a sync for half a minute, after which its stream rests. In
-    a sync, a system that has asked for a pause is not waited for where its stream was read lately. Raises
-    ConnectorError; what was landed stays."""
+    Another process reading the same stream is waited for. In an incremental sync a stream rests where its system has
+    asked for a pause and it was read lately, and where somebody else still reads it after half a minute and it was read
+    to its end before. Raises ConnectorError; what was landed stays."""
+    declared = world.landscape.systems[system].streams[stream]
     may_rest = sync_id is not None and mode == "incremental" and not sample
     if may_rest and (resting := _resting(world, system, stream)):
         return resting
     source = world.source(system)
-    declared = world.landscape.systems[system].streams[stream]
     with locks.lane(world.engine, f"extract:{system}/{stream}", wait=_patience(world, system, stream, may_rest)) as own:
         if own is None:
-            because = "another sync is reading it, and what that lands is with the next sync"
+            because = "somebody else is reading it, and what that lands is with the next sync"
             return _left(system, stream, because)
         looks = Looks(world, system, declared)
         with world.transaction() as conn:
@@ -197,10 +197,10 @@ class _Reading:
     def _land_all(self, pages: Iterator[Page], progress: Progress | None) -> None:
         group: list[Page] = []
         size, weight, since = 0, 0, time.monotonic()
+        self.heads = None  # a walk that begins again finds what the one before it has landed
         with self.world.transaction() as conn:
             self.unread = queues.unreadable_ids(conn, self.system, self.stream.name)
             self.from_the_future = doubts.open_ids(conn, "future_mark", self.system, self.stream.name)
-            self.heads = None
         for page in _ahead(pages):
             group.append(page)
             size += len(page.ids)
@@ -247,7 +247,7 @@ class _Reading:
         self.counts += landed.counts
 
     def _look_ahead(self, count: int) -> None:
-        """Takes what is landed into memory, where so much is read that most of it will be looked up."""
+        """Takes what is landed into memory, where so much is read that it would be looked up group by group."""
         is_most = self.is_sweep or self.before <= landing.WHOLE_STREAM * count
         if self.heads is None and count >= MANY and 0 < self.before <= heads.MOST and is_most:
             with self.world.transaction() as conn:

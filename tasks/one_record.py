@@ -235,7 +235,8 @@ def _land(world: World, record: Record, sync_id: int) -> str:
     if not rows:  # it may be gone or hidden; that it is gone needs a complete reading (RELIABILITY P13)
         return "missing"
     for child in world.children(system, stream):
-        extract(world, system, child.name, mode="incremental", sync_id=sync_id)
+        if because := extract(world, system, child.name, mode="incremental", sync_id=sync_id).rested:
+            raise TurnedAway(f"{'/'.join(record)} waits for {system}/{child.name}: {because}")
     words = ("new", "changed", "deleted")
     return next((word for word in words if getattr(counts, word)), "unchanged")
 

@@ -161,7 +161,7 @@ class Part:
         if self.world.is_in_one:
             # nothing is committed for the suite's own connection to see: the split's own count is the verdict, which
             # the gate holds the suite to anyway
-            with self.world.transaction() as conn:
+            with self.world.transaction() as conn, by_index(conn):
                 results, total, rows = count_failing(conn, checks, f"{self.entity.name}_candidate", self.batch)
             self.verdict = judge(results, total, self.world.tolerance(self.entity), rows)
             return self.verdict

@@ -75,7 +75,13 @@ def rehearse(
 def read_streams(world: World, integrations: Sequence[str], steps: Steps, mode: Mode) -> list[Trouble]:
     """Reads and lands all that these integrations need; gives what could not be read."""
     streams = world.streams_for(entities_of(world, integrations))
-    return [r for r in steps.extract(streams, mode, None) if isinstance(r, Trouble)]
+    troubles = []
+    for read in steps.extract(streams, mode, None):
+        if isinstance(read, Trouble):
+            troubles.append(read)
+        elif read.rested:
+            troubles.append(Trouble(read.system, read.stream, "extract", "NotRead", read.rested))
+    return troubles
 
 
 def work_out(world: World, conn: Connection, listing: Listing, *, sync_id: int | None) -> None:

@@ -40,13 +40,14 @@ def stage(
     if declared.child_of is not None:
         return done
     digest = world.declared(system, stream)
+    parts = [child.name for child in world.children(system, stream)]
     with locks.lane(world.engine, f"stage:{system}/{stream}"):
         _clear_leftovers(world, system, stream)
         with world.transaction() as conn:
             landing.rework(conn, system, stream, digest)
             identity_checks.look_again(conn, system, stream)
-            for child in world.children(system, stream):
-                landing.dirty_parents(conn, system, child.name, stream, digest)
+            for part in parts:
+                landing.dirty_parents(conn, system, part, stream, digest)
             for makes in declared.makes:
                 hierarchy.look_again(conn, makes.entity, system, stream)
             if not declared.makes:
@@ -54,7 +55,7 @@ def stage(
         after = ""
         while done.stopped is None:
             with world.transaction() as conn:
-                rows = landing.work(conn, system, stream, CHUNK, after, only)
+                rows = landing.work(conn, system, stream, CHUNK, after, only, parts)
             if rows.is_empty():
                 break
             after = rows["source_id"][-1]

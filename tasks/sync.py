@@ -79,7 +79,7 @@ class Summary:
     paused: list[str] = field(default_factory=list)
     """What was not planned because a person lets it rest: who, why, until when."""
     rested: dict[str, str] = field(default_factory=dict)
-    """system/stream → why it was not read: its system asked for a pause, and it was read lately."""
+    """system/stream → why its reading is left for the next sync."""
     trouble: list[Trouble] = field(default_factory=list)
     docs: str | None = None
 

@@ -71,7 +71,7 @@ raw_record = Table(
 )
 
 # One narrow row a live record: which version is the latest landed one, and how far that version has come.
-# raw_hash NULL means: whatever is read next is a change (set after our own write settled).
+# raw_hash NULL means: whatever the next reading shows is a change (set after our own write settled).
 record = Table(
     "record",
     metadata,

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from canonical import keys
-from staging import heads
+from staging import heads, landing
 from staging.engine import transaction
 from tasks import extract as reading
 from tests.fixtures.badsource import BadSource, page, record
@@ -70,14 +70,29 @@ def _seen(bench: Bench) -> dict[str, str]:
     return {r["source_id"]: json.loads(r["payload"])["name"] for r in rows}
 
 
+def _looked_up(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many records each landing compared with the table."""
+    found: list[int] = []
+    land = landing.land_page
+
+    def counted(*given: Any, **more: Any) -> landing.Landed:
+        found.append(len(more["ids"]))
+        return land(*given, **more)
+
+    monkeypatch.setattr(landing, "land_page", counted)
+    return found
+
+
 @pytest.mark.parametrize("many", [1, 1_000_000], ids=["from memory", "looked up"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("at_once", [4, 1_000], ids=["page by page", "all pages at once"])
+@pytest.mark.parametrize("seed", range(2))
 def test_the_last_version_of_a_walk_is_what_lands(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, seed: int, many: int
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, seed: int, at_once: int, many: int
 ) -> None:
     """Records change, change back and come again on a later page, while and between the sweeps."""
     monkeypatch.setattr(reading, "MANY", many)
-    monkeypatch.setattr(reading, "GROUP_RECORDS", 4)  # each page is landed by itself
+    monkeypatch.setattr(reading, "GROUP_RECORDS", at_once)
+    looked_up = _looked_up(monkeypatch)
     choose = random.Random(seed)
     names = {f"r{n}": "first" for n in range(20)}
     for _ in range(6):
@@ -85,10 +100,9 @@ def test_the_last_version_of_a_walk_is_what_lands(
         walked = [ids[start : start + 4] for start in range(0, len(ids), 4)]
         walked.insert(choose.randrange(len(walked)), choose.sample(ids, 4))  # these come twice
         walked.append(choose.sample(ids, 4))
-        bodies, shown = [], dict[str, int]()
+        bodies = []
         for number, some in enumerate(walked):
             for i in some:
-                shown[i] = shown.get(i, 0) + 1
                 if choose.random() < 0.3:
                     names[i] = choose.choice(["first", "second", "third"])
             after = number + 1 if number + 1 < len(walked) else None
@@ -96,8 +110,11 @@ def test_the_last_version_of_a_walk_is_what_lands(
         bench.source.pages = bodies
         found = reading.extract(bench.world, "shop", "bookings", mode="full", sync_id=None)
         counts = found.counts
-        assert counts.received == sum(map(len, walked)) == counts.new + counts.changed + counts.unchanged
+        homes = counts.new + counts.changed + counts.unchanged + counts.repeated
+        assert counts.received == sum(map(len, walked)) == homes
         assert _seen(bench) == names
+    is_told = many == 1 and at_once == 4  # ids that come twice at once are looked up
+    assert (min(looked_up[len(looked_up) // 6 :]) < 4) == is_told, "in the sweeps after the first"
 
 
 def test_what_we_wrote_is_a_change_when_it_is_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,3 +144,18 @@ def test_who_leaves_the_house_loses_the_login(begun: Begun) -> None:
 
     assert business.row("clerks", "E-006")["active"] == "N"
     business.is_quiet()
+
+
+def test_half_an_order_is_told_to_nobody(begun: Begun) -> None:
+    """The lines cannot be read: the order waits for them, and goes on with the sync that reads them."""
+    business = begun.business
+    order = business.order(business.customer(), 2, 1)
+    with business.without("order_lines"):
+        done = business.job.sync()
+        assert [(t.system, t.stream, t.step) for t in done.trouble] == [("legacy", "order_lines", "extract")]
+        assert business.documents("invoices", order) == []
+        assert business.job.rows("select from golden.order where number = :number", number=order) == []
+    business.sync()
+    [invoice] = business.documents("invoices", order)
+    assert [line["Quantity"] for line in invoice["LineItems"]] == [2, 1]
+    business.is_quiet()

@@ -82,7 +82,7 @@ def test_a_long_reading_of_a_shared_stream_holds_up_only_who_knows_nothing_of_it
         done = other.result(20)
     assert done.trouble == []
     if is_known:
-        assert rested["shop/bookings"].startswith("another sync is reading it")
+        assert rested["shop/bookings"].startswith("somebody else is reading it")
         done = bench.sync("incremental")
     assert done.rested == {}
     assert {r["note"] for r in bench.rows("select note from golden.booking")} == {"N1", "N2"}
