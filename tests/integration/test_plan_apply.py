@@ -13,8 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 from apps import exits
+from staging import locks
 from staging.crash import VARIABLE
 from staging.engine import engine, transaction
+from tasks import extract as reading
 from tests.fixtures.mainjob import MainJob
 from tests.fixtures.outside import in_agreement
 from tests.fixtures.said import Concord
@@ -144,6 +146,22 @@ def test_what_moved_is_told_field_by_field_and_nothing_is_written(main_job: Main
     # a plan made now is applied
     assert concord("apply", str(save(concord)["saved_plan_id"]), "--yes").code == exits.DONE
     quiet(main_job)
+
+
+def test_nothing_is_applied_while_somebody_else_reads_what_it_needs(
+    main_job: MainJob, concord: Concord, customer: dict[tuple[str, str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call_them(main_job, [customer])
+    plan = str(save(concord)["saved_plan_id"])
+    monkeypatch.setattr(reading, "LANE_SECONDS", 0.2)
+    mark = main_job.mark()
+    with locks.lane(engine("app"), "extract:crm/companies"):
+        said = concord("apply", plan, "--yes")
+    assert said.code == exits.NEEDS_A_PERSON
+    assert "crm (companies)" in said.out + said.err
+    assert "somebody else is reading it" in said.out + said.err
+    assert main_job.written_since(mark) == {}
+    assert concord("apply", plan, "--yes").code == exits.DONE
 
 
 @pytest.mark.parametrize("moment", ["apply.committing", "apply.committed", "deliver.sent"])

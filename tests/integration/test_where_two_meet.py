@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 
 from canonical import keys
 from connectors.protocol import Receipt
-from staging import delivery, dirty, landing, ledger, staged
+from staging import delivery, dirty, landing, ledger, locks, staged
 from staging.engine import Connection, transaction
 from tasks import extract as reading
 from tasks import settle as settling
@@ -87,6 +88,19 @@ def test_a_long_reading_of_a_shared_stream_holds_up_only_who_knows_nothing_of_it
     assert done.rested == {}
     assert {r["note"] for r in bench.rows("select note from golden.booking")} == {"N1", "N2"}
     assert _ledger_holds(bench)
+
+
+def test_a_lane_that_was_waited_for_in_vain_leaves_nothing_behind(bench: Bench) -> None:
+    shown = "select current_setting('lock_timeout') as lock, current_setting('statement_timeout') as statement"
+    before = bench.rows(shown)
+    with locks.lane(bench.world.engine, "one"), locks.lane(bench.world.engine, "one", wait=0.05) as other:
+        assert other is None
+    with ExitStack() as stack:  # every pooled connection, the one that waited among them
+        for _ in range(5):
+            conn = stack.enter_context(bench.world.engine.connect())
+            assert [dict(r) for r in conn.execute(sa.text(shown)).mappings()] == before
+    with locks.lane(bench.world.engine, "one", wait=False) as free:
+        assert free is not None
 
 
 def test_a_twin_merged_at_its_source_leaves_the_living_one_in_charge(bench: Bench) -> None:
