@@ -42,14 +42,14 @@ class Line:
 
 
 def lines(summaries: Iterable[Mapping[str, Any]]) -> list[Line]:
-    """What was measured, line by line; a side that was not measured with so many rows has no point there."""
+    """What was measured, line by line; what was not measured with so many rows has no point there."""
     ordered = sorted(summaries, key=lambda one: int(one["rows"]))
     found = []
     for side, load, words, colour, dashes in LINES:
         points: Points = [
             (float(one["rows"]), one["sides"][side][load]["seconds"] / one["rows"] * 1e6)
             for one in ordered
-            if side in one["sides"]
+            if load in one["sides"].get(side, ())
         ]
         if points:
             found.append(Line(words, colour, dashes, points))
