@@ -31,13 +31,19 @@ def lane(engine: Engine, name: str, *, wait: bool | float = True) -> Iterator[Co
         try:
             yield conn if _taken(conn, lock_key(name), wait) else None
         finally:
-            try:
-                # also what came in the instant in which waiting for it ended
-                conn.execute(text("select pg_advisory_unlock_all()"))
-                conn.execute(text("reset lock_timeout"))
-                conn.execute(text("reset statement_timeout"))
-            except DBAPIError:
-                conn.invalidate()  # the session ended, and the lock with it
+            if not conn.invalidated:  # else the session has ended, and the lock with it
+                _give_back(conn)
+
+
+def _give_back(conn: Connection) -> None:
+    """Leaves the session as it came from the pool."""
+    try:
+        # also what came in the instant in which waiting for it ended
+        conn.execute(text("select pg_advisory_unlock_all()"))
+        conn.execute(text("reset lock_timeout"))
+        conn.execute(text("reset statement_timeout"))
+    except DBAPIError:
+        conn.invalidate()
 
 
 def _taken(conn: Connection, key: int, wait: bool | float) -> bool:

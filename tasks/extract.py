@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
 from canonical import fingerprint, keys, rates, twins
 from canonical.checks import FLOOD
 from canonical.landscape import Stream
 from connectors.paging import FutureCursor, Mark, WalkExpired, beyond
 from connectors.protocol import ConnectorError, Cursor, Page, RateLimited, RefusedRecord, Source, SystemFault
-from staging import doubts, erasure, heads, landing, locks, queues, sweeps
+from staging import doubts, heads, landing, locks, queues, sweeps
 from staging.crash import crash_point
 from staging.engine import Connection
 from staging.heads import Heads
 from staging.rates import Rates
 from tasks import stopping, sweep
+from tasks.pages import ahead, joined, not_text, only, refusal, told_apart, unreadable, without
 from tasks.shape import Looks, SchemaDrift
 from tasks.sweep import Seen, Swept
 from tasks.world import World
@@ -33,10 +31,6 @@ GROUP_BYTES = 16 * 1024 * 1024
 GROUP_SECONDS = 2.0
 MANY = 1_000
 """Records of a group from which on it pays to hold in memory what is landed of the stream."""
-MOST_KEPT = 11_000_000
-"""Characters kept of a record that could not be read: more than the largest record that connectors let through."""
-AHEAD = 4
-"""Pages read ahead of landing, so that the network and the database work at the same time."""
 
 LANE_SECONDS = 30.0
 """How long a sync waits for another one that reads the same stream, before it goes on with what is landed."""
@@ -201,7 +195,7 @@ class _Reading:
         with self.world.transaction() as conn:
             self.unread = queues.unreadable_ids(conn, self.system, self.stream.name)
             self.from_the_future = doubts.open_ids(conn, "future_mark", self.system, self.stream.name)
-        for page in _ahead(pages):
+        for page in ahead(pages):
             group.append(page)
             size += len(page.ids)
             weight += sum(map(len, page.payloads))
@@ -220,15 +214,15 @@ class _Reading:
     def _land(self, group: list[Page], weight: int) -> None:
         """Lands a group of pages with payloads of so many bytes."""
         exact = self.stream.ids == "case_sensitive"
-        page = _joined([_told_apart(p, case_sensitive=exact) for p in group])
+        page = joined([told_apart(p, case_sensitive=exact) for p in group])
         hashes = keys.raw_hashes(page.payloads)
         self._look_ahead(len(page.ids))
         differs = self._differing(page, hashes)
-        if reasons := _not_text(page.payloads, differs):
-            page = _without(page, reasons)
+        if reasons := not_text(page.payloads, differs):
+            page = without(page, reasons)
             hashes = keys.raw_hashes(page.payloads)
             differs = self._differing(page, hashes)
-        rest = page if len(differs) == len(page.ids) else _only(page, differs)
+        rest = page if len(differs) == len(page.ids) else only(page, differs)
         if len(page.ids) < sum(len(p.ids) for p in group):
             weight = sum(map(len, page.payloads))
         same = len(page.ids) - len(rest.ids)
@@ -291,15 +285,15 @@ class _Reading:
             examine=lambda ids, payloads: looks.examine(conn, ids, payloads),
             besides=besides,
         )
-        refused = [*page.refused, *(_refusal(rest, row, twins.ONLY_CASE) for row in landed.alike)]
-        refused += [_refusal(rest, row, reason) for row, reason in landed.aside.items()]
+        refused = [*page.refused, *(refusal(rest, row, twins.ONLY_CASE) for row in landed.alike)]
+        refused += [refusal(rest, row, reason) for row, reason in landed.aside.items()]
         self._is_no_flood(refused, len(page.ids) + len(page.refused))
         if again := self.unread.intersection(page.ids).difference(r.id for r in refused):
             because = f"read in extract run {self.run}"
             queues.close_unreadable(conn, self.system, self.stream.name, sorted(again), because)
         if refused:
             owner = self.world.owner_of_system(self.system)
-            entries = _unreadable(self.system, self.stream.name, self.run, refused)
+            entries = unreadable(self.system, self.stream.name, self.run, refused)
             queues.quarantine(conn, entries, owner=owner, declared=None)
         looks.store(conn, [rest.payloads[row] for row in landed.differs])
         self._note_marks(conn, page)
@@ -343,133 +337,6 @@ class _Reading:
         ]
         if told:
             doubts.report(conn, self.world.owner_of_system(self.system), told)
-
-
-def _ahead(pages: Iterator[Page]) -> Iterator[Page]:
-    """The same pages, read ahead by a thread of their own."""
-    ready: queue.Queue[Page | BaseException | None] = queue.Queue(AHEAD)
-    stop = threading.Event()
-
-    def read() -> None:
-        try:
-            for page in pages:
-                while not stop.is_set():
-                    try:
-                        ready.put(page, timeout=0.5)
-                        break
-                    except queue.Full:
-                        continue
-                if stop.is_set():
-                    return
-            ready.put(None)
-        except BaseException as error:
-            ready.put(error)
-
-    thread = threading.Thread(target=read, name="read-ahead", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        while not ready.empty():
-            ready.get_nowait()
-        thread.join(timeout=30)
-
-
-def _joined(group: list[Page]) -> Page:
-    if len(group) == 1:
-        return group[0]
-    last = group[-1]
-    return Page(
-        ids=[i for p in group for i in p.ids],
-        payloads=[b for p in group for b in p.payloads],
-        changed=[c for p in group for c in p.changed],
-        deleted=[d for p in group for d in p.deleted],
-        parents=[x for p in group for x in p.parents or []] if last.parents is not None else None,
-        refused=[r for p in group for r in p.refused],
-        cursor=last.cursor,
-        is_last=last.is_last,
-        clock=last.clock,
-    )
-
-
-def _told_apart(page: Page, *, case_sensitive: bool) -> Page:
-    """The page with those records refused of which nobody can tell which version, or which record, they are."""
-    reasons: dict[int, str] = {}
-    if not case_sensitive:
-        reasons |= dict.fromkeys(twins.alike_but_for_case(page.ids), twins.ONLY_CASE)
-    if len(set(page.ids)) < len(page.ids):
-        unclear = twins.contested(page.ids, keys.raw_hashes(page.payloads), page.changed)
-        reasons |= dict.fromkeys(unclear, twins.TWO_VERSIONS)
-    return _without(page, reasons) if reasons else page
-
-
-def _not_text(payloads: Sequence[bytes], rows: Sequence[int]) -> dict[int, str]:
-    """Those of these positions whose payloads are not UTF-8, each with its reason."""
-    found: dict[int, str] = {}
-    try:
-        b"".join(payloads[row] for row in rows).decode()
-    except UnicodeDecodeError:
-        for row in rows:
-            try:
-                payloads[row].decode()
-            except UnicodeDecodeError as error:
-                found[row] = f"not UTF-8 text: byte {error.start} is 0x{payloads[row][error.start]:02x}"
-    return found
-
-
-def _only(page: Page, rows: Sequence[int]) -> Page:
-    """The page with the records at these positions."""
-    return replace(
-        page,
-        ids=[page.ids[row] for row in rows],
-        payloads=[page.payloads[row] for row in rows],
-        changed=[page.changed[row] for row in rows],
-        deleted=[page.deleted[row] for row in rows],
-        parents=[page.parents[row] for row in rows] if page.parents is not None else None,
-    )
-
-
-def _without(page: Page, reasons: Mapping[int, str]) -> Page:
-    """The page with the records at some positions refused, each for its reason."""
-    kept = _only(page, [row for row in range(len(page.ids)) if row not in reasons])
-    return replace(kept, refused=[*page.refused, *(_refusal(page, row, reason) for row, reason in reasons.items())])
-
-
-def _refusal(page: Page, row: int, reason: str) -> RefusedRecord:
-    raw = b"{}" if reason == erasure.REASON else page.payloads[row]
-    return RefusedRecord(raw, reason, page.ids[row])
-
-
-def _unreadable(system: str, stream: str, run: int, refused: Sequence[RefusedRecord]) -> pl.DataFrame:
-    """Quarantine entries of records that could not be landed, one for each id (of records without one: for each
-    content); their bytes are kept as far as text can hold them, those of several versions one a line."""
-    ids = [r.id if r.id is not None else f"#{keys.raw_hashes([r.raw])[0]}" for r in refused]
-    told = pl.DataFrame(
-        {"source_id": ids, "reason": [r.reason for r in refused], "raw": [_as_text(r.raw) for r in refused]},
-        schema=dict.fromkeys(("source_id", "reason", "raw"), pl.String),
-    )
-    told = told.group_by("source_id", maintain_order=True).agg(
-        pl.col("reason").unique(maintain_order=True).str.join("; "),
-        pl.col("raw").unique(maintain_order=True).str.join("\n"),
-    )
-    return told.select(
-        pl.lit(system).alias("system"),
-        pl.lit(stream).alias("stream"),
-        "source_id",
-        pl.lit("unreadable").alias("scope"),
-        pl.lit("readable").alias("rule"),
-        "reason",
-        "raw",
-        pl.lit(run, pl.Int64).alias("extract_run_id"),
-    )
-
-
-def _as_text(raw: bytes) -> str:
-    return raw.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")[:MOST_KEPT]
 
 
 __all__ = ["ConnectorError", "Extracted", "extract"]

@@ -19,7 +19,7 @@ from canonical.model import Entity
 from expectations.errors import GateError
 from expectations.run import Verdict, run_batch
 from expectations.split import count_failing, failing_rows_sql
-from staging import doubts, hierarchy, identity_checks, landing, queues, runs, staged
+from staging import backlog, doubts, hierarchy, identity_checks, queues, runs, staged
 from staging.frames import by_index
 from tasks.poison import Poison
 from tasks.world import World
@@ -80,7 +80,7 @@ class Part:
         if child.list_path is not None:
             return decode_list(payloads, child.list_path, child.paths)
         with self.world.transaction() as conn:
-            kids = landing.children(conn, self.system, child.stream or "", self.live)
+            kids = backlog.children(conn, self.system, child.stream or "", self.live)
         rows = self.live.select("source_id").with_row_index("_row")
         kids = kids.join(rows, left_on="parent_id", right_on="source_id", how="inner", maintain_order="left")
         decoded = decode([text.encode() for text in kids["payload"].to_list()], child.paths)

@@ -10,7 +10,7 @@ from canonical.checks import FLOOD
 from canonical.landscape import Stream
 from canonical.problems import Refused
 from connectors.protocol import ConnectorError
-from staging import landing, queues, trouble
+from staging import backlog, queues, trouble
 from tasks.world import World
 
 TRIES = 3
@@ -68,5 +68,5 @@ def to_try_again(
     with world.transaction() as conn:
         queues.quarantine(conn, entry, owner=world.owner_of_system(system), declared=digest)
         state = rows.select("source_id", "raw_id", pl.lit("quarantined").alias("state"))
-        landing.set_state(conn, system, stream.name, state, digest)
+        backlog.set_state(conn, system, stream.name, state, digest)
     return []

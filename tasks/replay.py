@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from staging import audit, entries, landing, letters, locks, outbox
+from staging import audit, backlog, entries, letters, locks, outbox
 from staging.engine import Connection
 from tasks.gather import Way, ways
 from tasks.plan import plan_these
@@ -204,7 +204,7 @@ def _judge(
         with world.rehearsal() as conn:
             return _judged(conn, world, system, stream, sources, rows)
     with world.transaction() as conn:
-        landing.put_back(conn, system, stream, sources)
+        backlog.put_back(conn, system, stream, sources)
         detail = {"entries": len(rows), "records": len(sources), "tried": "again"}
         audit.append(conn, by, "quarantine.decided", f"stream:{system}/{stream}", detail, reason=reason)
     stopped = stage(world, system, stream, sync_id=None, docs_dir=None, only=sources).stopped
@@ -215,7 +215,7 @@ def _judge(
 def _judged(
     conn: Connection, world: World, system: str, stream: str, sources: list[str], rows: list[dict[str, Any]]
 ) -> list[Replayed]:
-    landing.put_back(conn, system, stream, sources)
+    backlog.put_back(conn, system, stream, sources)
     stopped = stage(world, system, stream, sync_id=None, docs_dir=None, only=sources).stopped
     return _outcomes(conn, rows, stopped)
 

@@ -15,7 +15,7 @@ import polars as pl
 from canonical.expressions import compile_expression
 from canonical.landscape import Stream
 from canonical.mapping.decode import decode
-from staging import doubts, hierarchy, identity_checks, landing, locks, queues, runs, staged
+from staging import backlog, doubts, hierarchy, identity_checks, locks, queues, runs, staged
 from staging.crash import crash_point
 from tasks import poison
 from tasks.part import Part, Staged
@@ -44,18 +44,18 @@ def stage(
     with locks.lane(world.engine, f"stage:{system}/{stream}"):
         _clear_leftovers(world, system, stream)
         with world.transaction() as conn:
-            landing.rework(conn, system, stream, digest)
+            backlog.rework(conn, system, stream, digest)
             identity_checks.look_again(conn, system, stream)
             for part in parts:
-                landing.dirty_parents(conn, system, part, stream, digest)
+                backlog.dirty_parents(conn, system, part, stream, digest)
             for makes in declared.makes:
                 hierarchy.look_again(conn, makes.entity, system, stream)
             if not declared.makes:
-                landing.ignore_landed(conn, system, stream, digest)
+                backlog.ignore_landed(conn, system, stream, digest)
         after = ""
         while done.stopped is None:
             with world.transaction() as conn:
-                rows = landing.work(conn, system, stream, CHUNK, after, only, parts)
+                rows = backlog.work(conn, system, stream, CHUNK, after, only, parts)
             if rows.is_empty():
                 break
             after = rows["source_id"][-1]
@@ -114,7 +114,7 @@ def _stage_chunk(
         for part in parts:
             failed |= part.merge(conn, gone, done)
         state = pl.when(pl.col("source_id").is_in(list(failed))).then(pl.lit("quarantined")).otherwise(pl.lit("staged"))
-        landing.set_state(conn, system, stream.name, rows.select("source_id", "raw_id", state.alias("state")), digest)
+        backlog.set_state(conn, system, stream.name, rows.select("source_id", "raw_id", state.alias("state")), digest)
         if gone:
             queues.close_gone(conn, system, stream.name, gone, "the record is gone at its source")
         crash_point("stage.merging")

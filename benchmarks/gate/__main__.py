@@ -19,7 +19,7 @@ from sqlalchemy import text
 from benchmarks.load import bench
 from benchmarks.load.concord_side import prepared
 from sandbox.http_sources import start_sources
-from staging import landing, staged
+from staging import backlog, staged
 from staging.embedded import admin_connection, create_database
 from staging.engine import dispose
 
@@ -65,7 +65,7 @@ def measure(rows: int, runs: int) -> dict[str, object]:
         PlainSteps(world, None).extract([("north", "customers")], "incremental", None)
         stream = world.landscape.systems["north"].streams["customers"]
         with world.transaction() as conn:
-            landed = landing.work(conn, "north", "customers", rows, "")
+            landed = backlog.work(conn, "north", "customers", rows, "")
         payloads = [payload.encode() for payload in landed["payload"].to_list()]
         digest = world.declared("north", "customers")
         part = Part(world, "north", stream, stream.makes[0], landed, payloads, digest, sync_id=None)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,18 +13,10 @@ from canonical import keys
 from staging import heads, landing
 from staging.engine import transaction
 from tasks import extract as reading
-from tests.fixtures.badsource import BadSource, page, record
-from tests.integration.test_bad_inputs import Bench
+from tests.fixtures.badsource import page, record
+from tests.fixtures.bench import Bench
 
 STRANGE = ["plain", 'quo"te', "com,ma", "new\nline", "cr\r\nlf", "Ünïcødé €", "null", "", " ", "\\N", "tab\there"]
-
-
-@pytest.fixture
-def bench(database: Any, tmp_path: Path) -> Iterator[Bench]:
-    with BadSource() as source:
-        made = Bench(source, tmp_path, database)
-        yield made
-        made.world.close()
 
 
 def _land(ids: list[str], hashes: list[int | None], *, deleted: bool = False) -> None:

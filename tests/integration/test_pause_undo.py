@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -15,11 +12,11 @@ import sqlalchemy as sa
 from apps import exits
 from staging import pauses
 from tasks.deliver import deliver
-from tests.fixtures.badsource import BadSource, page, record
+from tests.fixtures.badsource import page, record
+from tests.fixtures.bench import Bench
 from tests.fixtures.mainjob import MainJob
 from tests.fixtures.outside import in_agreement
 from tests.fixtures.said import Concord
-from tests.integration.test_bad_inputs import Bench
 
 pytestmark = pytest.mark.slow
 
@@ -54,14 +51,6 @@ def books_phone(job: MainJob, ids: dict[tuple[str, str], str]) -> str:
 
 
 # --------------------------------------------------------------------------------------------------------------- pause
-
-
-@pytest.fixture
-def bench(database: Any, tmp_path: Path) -> Iterator[Bench]:
-    with BadSource() as source:
-        made = Bench(source, tmp_path, database)
-        yield made
-        made.world.close()
 
 
 def test_a_running_delivery_stops_claiming_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +15,7 @@ import sqlalchemy as sa
 
 from canonical import keys
 from connectors.protocol import Receipt
-from staging import delivery, dirty, landing, ledger, locks, staged
+from staging import backlog, delivery, dirty, landing, ledger, locks, staged, units
 from staging.engine import Connection, transaction
 from tasks import extract as reading
 from tasks import settle as settling
@@ -27,18 +25,10 @@ from tasks.resolve import resolve
 from tasks.settle import Answer, Delivered
 from tasks.stage import stage
 from tasks.world import World
-from tests.fixtures.badsource import BadSource, page, record
-from tests.integration.test_bad_inputs import Bench
+from tests.fixtures.badsource import page, record
+from tests.fixtures.bench import Bench
 
 LATER, LATEST = "2026-02-05T10:00:00Z", "2026-03-05T10:00:00Z"
-
-
-@pytest.fixture
-def bench(database: Any, tmp_path: Path) -> Iterator[Bench]:
-    with BadSource() as source:
-        made = Bench(source, tmp_path, database)
-        yield made
-        made.world.close()
 
 
 def _golden(bench: Bench) -> list[dict[str, Any]]:
@@ -100,6 +90,31 @@ def test_a_lane_that_was_waited_for_in_vain_leaves_nothing_behind(bench: Bench) 
             conn = stack.enter_context(bench.world.engine.connect())
             assert [dict(r) for r in conn.execute(sa.text(shown)).mappings()] == before
     with locks.lane(bench.world.engine, "one", wait=False) as free:
+        assert free is not None
+
+
+@pytest.mark.parametrize("moment", ["set lock_timeout", "set statement_timeout", "select pg_advisory_lock"])
+def test_a_session_that_ends_while_a_lane_is_taken_is_begun_again(bench: Bench, moment: str) -> None:
+    engine, ended = bench.world.engine, list[str]()
+
+    def end(conn: sa.Connection, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith(moment) and not ended:
+            ended.append(statement)
+            with transaction(engine) as other:
+                pid = conn.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+                other.execute(sa.text("select pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+
+    def hold() -> bool:
+        with locks.lane(engine, "one") as own:
+            return own is not None
+
+    sa.event.listen(engine, "before_cursor_execute", end)
+    try:
+        assert units.persist(engine, "hold", hold)
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", end)
+    assert ended
+    with locks.lane(engine, "one", wait=False) as free:
         assert free is not None
 
 
@@ -257,7 +272,7 @@ def _land(conn: Connection, stream: str, ids: list[str], parents: list[str] | No
         refused=0,
     )
     if parents is not None or gone:
-        landing.dirty_parents(conn, "s", stream, "orders", "d")
+        backlog.dirty_parents(conn, "s", stream, "orders", "d")
 
 
 def test_children_that_vanish_or_move_put_their_parents_back_to_work(database: Any) -> None:
