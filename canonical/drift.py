@@ -12,6 +12,8 @@ from typing import Literal
 
 import polars as pl
 
+from canonical import met
+
 FINDINGS = {
     "id": pl.String,
     "source_id": pl.String,
@@ -45,27 +47,29 @@ def find(
     """
     both = native.join(shadow, on="id").filter(pl.col("read_at") > pl.col("confirmed_at"))
     both = both.join(desired, on="id", how="left", suffix=":desired")
-    found = [
-        _of_path(both, path, record, system, on_drift)
+    drifting = {
+        path: _is_drift(both, path)
         for path, record in authority.items()
         if record != system and path in native.columns and f"read:{path}" in shadow.columns
-    ]
+    }
+    found = [_of_path(rows, path, authority[path], system, on_drift) for path, rows in met.rows_meeting(both, drifting)]
     return pl.concat([pl.DataFrame(schema=FINDINGS), *found]).sort("id", "path")
 
 
-def _of_path(both: pl.DataFrame, path: str, record: str, system: str, action: str) -> pl.DataFrame:
-    theirs, ours = pl.col(path), pl.col(f"read:{path}")
-    is_drift = pl.col("fields").list.contains(path) & theirs.ne_missing(ours)
+def _is_drift(both: pl.DataFrame, path: str) -> pl.Expr:
+    is_drift = pl.col("fields").list.contains(path) & pl.col(path).ne_missing(pl.col(f"read:{path}"))
     wanted = f"{path}:desired"
-    if wanted in both.columns:
-        is_drift &= theirs.ne_missing(pl.col(wanted))
+    return is_drift & pl.col(path).ne_missing(pl.col(wanted)) if wanted in both.columns else is_drift
+
+
+def _of_path(rows: pl.DataFrame, path: str, record: str, system: str, action: str) -> pl.DataFrame:
     what = "put back" if action == "restore" else "reported only"
-    return both.filter(is_drift).select(
+    return rows.select(
         "id",
         "source_id",
         pl.lit(path).alias("path"),
-        ours.alias("ours"),
-        theirs.alias("theirs"),
+        pl.col(f"read:{path}").alias("ours"),
+        pl.col(path).alias("theirs"),
         pl.lit(record).alias("authority"),
         pl.lit(action).alias("action"),
         pl.lit(f"{path} was changed in {system}, but {record} is right about it: {what}").alias("because"),

@@ -17,11 +17,12 @@ emptiness that was recorded is told from one that nobody ever filled.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
+from canonical import met
 from canonical.mapping.payloads import quoted
 from canonical.model import Entity, Field
 
@@ -109,24 +110,18 @@ def survive(
     """
     slots = sorted({(s, t) for s, t in linked.select("system", "stream").unique().iter_rows()})
     wide = _widen(linked, entity, mapped, current, slots)
-    columns, provisional, decisions, findings = [], [], [], []
-    for item in entity.fields:
-        decided = wide.select("id", *_decide(item, entity, mapped, slots))
-        columns.append(_values(decided, wide, item, slots))
-        provisional.append(_provisional(decided, item))
-        spoke = pl.when(pl.col("rule") == _BLANKED).then("empty").otherwise("slot")
-        decisions.append(
-            decided.select(pl.col("rule").cast(pl.Int8).alias(f"rule:{item.name}"), spoke.alias(f"slot:{item.name}"))
-        )
-        findings.append(_reported(decided, item, slots))
-    frame = pl.concat([wide.select("id"), *columns], how="horizontal").with_columns(_names(provisional))
-    sources = wide.select(f"{n}:source_id" for n in range(len(slots)))
+    # all fields at once: see canonical/met.py
+    decided = wide.select(e for item in entity.fields for e in _decide(item, entity, mapped, slots))
+    rows = wide.hstack(decided)
+    values = rows.select("id", *(v for item in entity.fields for v in _values(item, slots, rows.columns)))
+    provisional = rows.select(_provisional(item) for item in entity.fields)
+    spoken = decided.select(e for item in entity.fields for e in (pl.col(f"rule:{item.name}"), _spoke(item)))
     return Survived(
         entity,
         tuple(slots),
-        frame.select("id", *entity.columns, "provisional"),
-        pl.concat([*decisions, sources], how="horizontal"),
-        pl.concat([pl.DataFrame(schema=FINDINGS), *findings]),
+        values.with_columns(_names(provisional)).select("id", *entity.columns, "provisional"),
+        spoken.hstack(wide.select(f"{n}:source_id" for n in range(len(slots)))),
+        _reported(rows, entity, slots),
     )
 
 
@@ -162,10 +157,13 @@ def _member(column: str, value: pl.Expr) -> pl.Expr:
 
 def _spoken(entity: Entity, rows: pl.DataFrame) -> dict[tuple[int, int | None, str], list[Field]]:
     """Which rules were used with which slots, for which authority (rule, slot, record): with the fields concerned."""
+    if rows.is_empty():
+        return {}
+    pairs = [pl.struct(r=f"rule:{i.name}", s=f"slot:{i.name}").unique().implode().alias(i.name) for i in entity.fields]
     found: dict[tuple[int, int | None, str], list[Field]] = {}
-    for item in entity.fields:
-        for rule, slot in rows.select(f"rule:{item.name}", f"slot:{item.name}").unique().sort(pl.all()).iter_rows():
-            found.setdefault((rule, slot, item.record), []).append(item)
+    for item, used in zip(entity.fields, rows.select(pairs).row(0), strict=True):
+        for pair in sorted(used, key=lambda p: (p["r"], -1 if p["s"] is None else p["s"])):
+            found.setdefault((pair["r"], pair["s"], item.record), []).append(item)
     return found
 
 
@@ -286,7 +284,8 @@ def _fills(item: Field, mapped: Mapping[Slot, frozenset[str]], slot: Slot) -> li
 
 
 def _decide(item: Field, entity: Entity, mapped: Mapping[Slot, frozenset[str]], slots: Sequence[Slot]) -> list[pl.Expr]:
-    """Two columns: `rule` (which of the rules above) and `slot` (the number of the winner, null: none)."""
+    """Three columns: `rule:<field>` (which of the rules above), `slot:<field>` (the number of the winner, null: none)
+    and `empty:<field>` (that of the first record of the system of record that has an opinion)."""
     names = [leaf.column for leaf in item.leaves]
     heard = {n: _fills(item, mapped, slot) for n, slot in enumerate(slots)}
     speaks = {n: pl.any_horizontal(pl.col(f"{n}?{c}") for c in own) for n, own in heard.items() if own}
@@ -323,7 +322,18 @@ def _decide(item: Field, entity: Entity, mapped: Mapping[Slot, frozenset[str]], 
     )
     chosen = pl.coalesce(recorded, pl.when(rule == _STANDS_IN).then(stands_in).when(rule == _OTHER).then(other))
     empty = _first(of_record, speaks)
-    return [rule.alias("rule"), chosen.alias("slot"), empty.alias("empty")]
+    return [
+        rule.cast(pl.Int8).alias(f"rule:{item.name}"),
+        chosen.alias(f"slot:{item.name}"),
+        empty.alias(f"empty:{item.name}"),
+    ]
+
+
+def _spoke(item: Field) -> pl.Expr:
+    """Whose word the field has: the winner's, or that of the record that emptied it."""
+    is_blanked = pl.col(f"rule:{item.name}") == _BLANKED
+    slot = pl.when(is_blanked).then(f"empty:{item.name}").otherwise(f"slot:{item.name}")
+    return slot.alias(f"slot:{item.name}")
 
 
 def _first(slots: Sequence[int], holds: Mapping[int, pl.Expr]) -> pl.Expr:
@@ -345,33 +355,32 @@ def _latest(slots: Sequence[int], holds: Mapping[int, pl.Expr]) -> pl.Expr:
     return best
 
 
-def _values(decided: pl.DataFrame, wide: pl.DataFrame, item: Field, slots: Sequence[Slot]) -> pl.DataFrame:
+def _values(item: Field, slots: Sequence[Slot], columns: Collection[str]) -> list[pl.Expr]:
     """The field's leaves: the winner's; a part on which it has no opinion keeps what the same authority last said."""
-    rows = pl.concat([decided.drop("id"), wide], how="horizontal")
-    keeps = pl.col("rule").is_in([_LAST_GOOD, _KEPT])
+    rule, slot = pl.col(f"rule:{item.name}"), pl.col(f"slot:{item.name}")
+    keeps = rule.is_in([_LAST_GOOD, _KEPT])
     was_recorded = pl.col("known") & ~pl.col("provisional").list.contains(item.name).fill_null(False)
     values = []
     for leaf in item.leaves:
         value: pl.Expr = pl.lit(None, dtype=pl.String)
         for n, _ in enumerate(slots):
-            if f"{n}:{leaf.column}" in wide.columns:
+            if f"{n}:{leaf.column}" in columns:
                 said = pl.when(f"{n}?{leaf.column}").then(pl.col(f"{n}:{leaf.column}"))
-                own = said.when((pl.col("rule") == _RECORDED) & was_recorded).then(pl.col(leaf.column))
-                value = pl.when(pl.col("slot") == n).then(own).otherwise(value)
+                own = said.when((rule == _RECORDED) & was_recorded).then(pl.col(leaf.column))
+                value = pl.when(slot == n).then(own).otherwise(value)
         values.append(pl.when(keeps).then(pl.col(leaf.column)).otherwise(value).alias(leaf.column))
-    return rows.select(values)
+    return values
 
 
-def _provisional(decided: pl.DataFrame, item: Field) -> pl.Series:
-    is_recorded = pl.col("rule").is_in([_RECORDED, _BLANKED, _LAST_GOOD])
-    return decided.select(pl.when(~is_recorded).then(pl.lit(item.name)).alias(item.name))[item.name]
+def _provisional(item: Field) -> pl.Expr:
+    """The field's name where its system of record has not spoken."""
+    is_recorded = pl.col(f"rule:{item.name}").is_in([_RECORDED, _BLANKED, _LAST_GOOD])
+    return pl.when(~is_recorded).then(pl.lit(item.name)).alias(item.name)
 
 
-def _names(flags: Sequence[pl.Series]) -> pl.Series:
+def _names(flags: pl.DataFrame) -> pl.Series:
     """The names that stand in a row of the flag columns, sorted: text joined and split, as lists are slow to sort."""
-    texts = pl.DataFrame(sorted(flags, key=lambda flag: flag.name)).select(
-        pl.concat_str(pl.all(), separator=",", ignore_nulls=True).alias("provisional")
-    )
+    texts = flags.select(pl.concat_str(sorted(flags.columns), separator=",", ignore_nulls=True).alias("provisional"))
     names = pl.when(pl.col("provisional") == "").then(pl.lit([], dtype=pl.List(pl.String)))
     return texts.select(names.otherwise(pl.col("provisional").str.split(",")).alias("provisional"))["provisional"]
 
@@ -393,16 +402,24 @@ def _provenance(rows: pl.DataFrame, item: Field, slots: Sequence[Slot]) -> pl.Da
     )
 
 
-def _reported(decided: pl.DataFrame, item: Field, slots: Sequence[Slot]) -> pl.DataFrame:
+def _reported(rows: pl.DataFrame, entity: Entity, slots: Sequence[Slot]) -> pl.DataFrame:
     """Where the system of record is empty at first link and somebody else has a value."""
-    if not slots:
-        return pl.DataFrame(schema=FINDINGS)
-    rows = decided.filter(pl.col("rule").is_in([_STANDS_IN, _OTHER, _KEPT]) & pl.col("empty").is_not_null())
-    names = dict(enumerate(slots))
-    return rows.select(
-        "id",
-        pl.lit(item.name).alias("field"),
-        pl.col("empty").replace_strict({n: s for n, (s, _) in names.items()}, return_dtype=pl.String).alias("system"),
-        pl.col("empty").replace_strict({n: t for n, (_, t) in names.items()}, return_dtype=pl.String).alias("stream"),
-        pl.lit(f"{item.record} is empty at first link, another value stands in").alias("because"),
-    )
+    conditions = {
+        item.name: pl.col(f"rule:{item.name}").is_in([_STANDS_IN, _OTHER, _KEPT])
+        & pl.col(f"empty:{item.name}").is_not_null()
+        for item in entity.fields
+    }
+    systems, streams = ({n: slot[part] for n, slot in enumerate(slots)} for part in (0, 1))
+    found = []
+    for name, at_link in met.rows_meeting(rows, conditions):
+        empty, record = pl.col(f"empty:{name}"), entity.by_name[name].record
+        found.append(
+            at_link.select(
+                "id",
+                pl.lit(name).alias("field"),
+                empty.replace_strict(systems, return_dtype=pl.String).alias("system"),
+                empty.replace_strict(streams, return_dtype=pl.String).alias("stream"),
+                pl.lit(f"{record} is empty at first link, another value stands in").alias("because"),
+            )
+        )
+    return pl.concat([pl.DataFrame(schema=FINDINGS), *found])

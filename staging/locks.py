@@ -38,10 +38,8 @@ def lane(engine: Engine, name: str, *, wait: bool | float = True) -> Iterator[Co
 def _give_back(conn: Connection) -> None:
     """Leaves the session as it came from the pool."""
     try:
-        # also what came in the instant in which waiting for it ended
-        conn.execute(text("select pg_advisory_unlock_all()"))
-        conn.execute(text("reset lock_timeout"))
-        conn.execute(text("reset statement_timeout"))
+        # all: also what came in the instant in which waiting for it ended
+        conn.exec_driver_sql("select pg_advisory_unlock_all(); reset lock_timeout; reset statement_timeout")
     except DBAPIError:
         conn.invalidate()
 
@@ -50,8 +48,8 @@ def _taken(conn: Connection, key: int, wait: bool | float) -> bool:
     """Whether the lock was to be had in time."""
     if wait is False:
         return bool(conn.execute(text("select pg_try_advisory_lock(:key)"), {"key": key}).scalar_one())
-    conn.execute(text(f"set lock_timeout = {0 if wait is True else max(1, round(wait * 1000))}"))
-    conn.execute(text("set statement_timeout = 0"))
+    milliseconds = 0 if wait is True else max(1, round(wait * 1000))
+    conn.exec_driver_sql(f"set lock_timeout = {milliseconds}; set statement_timeout = 0")
     try:
         conn.execute(text("select pg_advisory_lock(:key)"), {"key": key})
     except DBAPIError as error:

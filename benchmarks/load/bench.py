@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +115,7 @@ def run_once(at: Place, landscape: Path, sources: RunningSources, run: int, side
                 stack.callback(_drop, at.server, name)
         for phase in PHASES:
             if phase == "changed":
-                change(sources)
+                change(sources.urls)
             for side in sides if run % 2 == 0 else reversed(sides):
                 quiet(at.server, names[side])
                 found[side][phase] = one_load(at, landscape, sources, side, run)
@@ -150,9 +150,9 @@ def one_load(at: Place, landscape: Path, sources: RunningSources, side: Side, ru
     return {**figures, "process_seconds": whole}
 
 
-def change(sources: RunningSources, percent: float = CHANGED_PERCENT) -> None:
+def change(urls: Sequence[str], percent: float = CHANGED_PERCENT) -> None:
     """Changes this share of every source's records."""
-    for url in sources.urls:
+    for url in urls:
         request = urllib.request.Request(f"{url}/change?percent={percent}", data=b"", method="POST")  # noqa: S310
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - our own source on loopback
             answer.read()

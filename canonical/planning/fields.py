@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from canonical.planning.values import PlanInput
@@ -51,9 +53,10 @@ def _with_missing(rows: pl.DataFrame, given: PlanInput, paths: list[str]) -> pl.
 
 def _resolve_references(given: PlanInput, rows: pl.DataFrame) -> pl.DataFrame:
     """Turn canonical ids in reference paths into the target's own; `wait:` keeps the ones that have no link there."""
+    nothing = pl.lit(None, dtype=pl.String)
+    rows = rows.with_columns(nothing.alias(f"wait:{path}") for path in given.paths if path not in given.refs)
     for path in given.paths:
         if path not in given.refs:
-            rows = rows.with_columns(pl.lit(None, dtype=pl.String).alias(f"wait:{path}"))
             continue
         links = given.ref_links.filter(pl.col("entity") == given.refs[path]).select(
             pl.col("id").alias(f"want:{path}"), pl.col("source_id").alias("_theirs")
@@ -93,9 +96,10 @@ def _intent(given: PlanInput) -> pl.Expr:
 
 def decide(given: PlanInput, rows: pl.DataFrame) -> pl.DataFrame:
     """Per path: is it sent, why, does it wait, would it blank at first link; then the operation that is left."""
+    frozen, drifted = _ids_by_path(given.frozen), _ids_by_path(given.drifted)
     decided: list[pl.Expr] = []
     for path in given.paths:
-        decided += _decide_field(given, path)
+        decided += _decide_field(given, path, _is_one_of(frozen.get(path)), _is_one_of(drifted.get(path)))
     rows = rows.with_columns(decided)
     paths = given.paths
     anything = pl.any_horizontal(pl.lit(False), *(pl.col(f"why:{p}").is_not_null() for p in paths))
@@ -114,17 +118,25 @@ def decide(given: PlanInput, rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _decide_field(given: PlanInput, path: str) -> list[pl.Expr]:
+def _ids_by_path(named: pl.DataFrame) -> dict[str | None, list[str]]:
+    """(id, path) as path → ids."""
+    return {} if named.is_empty() else dict(named.group_by("path").agg("id").iter_rows())
+
+
+def _is_one_of(ids: Sequence[str] | None) -> pl.Expr:
+    return pl.col("id").is_in(ids) if ids else pl.lit(False)
+
+
+def _decide_field(given: PlanInput, path: str, is_frozen: pl.Expr, is_drifted: pl.Expr) -> list[pl.Expr]:
     want, wait, asked = pl.col(f"want:{path}"), pl.col(f"wait:{path}"), pl.col(f"asked:{path}")
     native, knows = pl.col(f"native:{path}"), pl.col(f"knows:{path}")
     agrees = pl.col(f"agrees:{path}").fill_null(False)
     waiting = wait.is_not_null()
     wanted = want.is_not_null() | waiting
-    free = pl.col("_told") & ~pl.col("id").is_in(given.frozen.filter(pl.col("path") == path)["id"].implode())
+    free = pl.col("_told") & ~is_frozen
     if path in given.deferred:
         free = free & ~waiting
     governed = pl.lit(path not in given.create_only) & free
-    drifted = pl.col("id").is_in(given.drifted.filter(pl.col("path") == path)["id"].implode())
     is_create, is_update = pl.col("_op") == "create", pl.col("_op") == "update"
     at_first = (waiting | (want.is_not_null() & want.ne_missing(native))) & ~agrees
     # its authority speaks up for the first time and says what stands there already
@@ -134,7 +146,7 @@ def _decide_field(given: PlanInput, path: str) -> list[pl.Expr]:
         .then(pl.lit("new"))
         .when(is_update & governed & knows & ~late & (waiting | want.ne_missing(asked)))
         .then(pl.lit("differs"))
-        .when(is_update & governed & knows & drifted)
+        .when(is_update & governed & knows & is_drifted)
         .then(pl.lit("drift"))
         .when(is_update & governed & ~knows & at_first)
         .then(pl.lit("differs"))

@@ -7,6 +7,7 @@ from functools import reduce
 
 import polars as pl
 
+from canonical import met
 from canonical.planning import fields
 from canonical.planning.values import CHANGES, FINDINGS, MONEY, WAIT, PlanInput, Planned, empty
 
@@ -51,8 +52,9 @@ def _asked_after(given: PlanInput, path: str) -> pl.Expr:
 def _long(given: PlanInput, rows: pl.DataFrame) -> pl.DataFrame:
     """One row a field that an update sends (or that waits to be sent), in the order of paths within a record."""
     rows = rows.filter(pl.col("_op") != "create")
+    sent = {path: pl.col(f"why:{path}").is_not_null() for path in given.paths}
     parts = [
-        rows.filter(pl.col(f"why:{path}").is_not_null()).select(
+        found.select(
             "id",
             pl.col("_op").alias("op"),
             pl.lit(path).alias("path"),
@@ -61,7 +63,7 @@ def _long(given: PlanInput, rows: pl.DataFrame) -> pl.DataFrame:
             pl.lit(given.authority.get(path, "")).alias("authority"),
             pl.col(f"why:{path}").alias("why"),
         )
-        for path in given.paths
+        for path, found in met.rows_meeting(rows, sent)
     ]
     return pl.concat([empty(CHANGES), *parts]).sort("id", maintain_order=True)
 
@@ -185,8 +187,9 @@ def _findings(given: PlanInput, rows: pl.DataFrame) -> pl.DataFrame:
         nothing.alias("theirs"),
         pl.lit(f"archived in {given.where}, but wanted there again: reopen it there").alias("because"),
     )
+    left_alone = {path: pl.col(f"blank:{path}") for path in given.paths}
     blanks = [
-        rows.filter(pl.col(f"blank:{path}")).select(
+        found.select(
             "id",
             "source_id",
             pl.lit("blank_at_first_link").alias("kind"),
@@ -195,7 +198,7 @@ def _findings(given: PlanInput, rows: pl.DataFrame) -> pl.DataFrame:
             pl.col(f"native:{path}").alias("theirs"),
             pl.lit(f"we have no value, {given.where} has one: left alone at first link").alias("because"),
         )
-        for path in given.paths
+        for path, found in met.rows_meeting(rows, left_alone)
     ]
     return pl.concat([empty(FINDINGS), reopened, *blanks]).sort("id", maintain_order=True)
 

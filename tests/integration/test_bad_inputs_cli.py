@@ -178,6 +178,7 @@ def test_86_ctrl_c_is_130_and_leaves_no_lease(desk: DeskBench, concord: Concord)
     assert desk.agrees()
 
 
+@pytest.mark.slow
 def test_87_a_full_disk_is_an_error_and_leaves_no_half_file(desk: DeskBench, letter: int, tmp_path: Path) -> None:
     def small_disk() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))

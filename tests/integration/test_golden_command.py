@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,21 +15,54 @@ from tests.fixtures.shelf import Shelf, ShelfBench
 BY = ("--by", "head", "--reason", "the same guest")
 
 
-@pytest.fixture
-def bench(tmp_path: Path, database: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator[ShelfBench]:
-    with Shelf() as running:
-        made = ShelfBench(running, tmp_path / "land", database)
+@contextmanager
+def two_guests(folder: Path, database: TestDatabase) -> Iterator[ShelfBench]:
+    with Shelf() as running, pytest.MonkeyPatch.context() as patch:
+        made = ShelfBench(running, folder, database)
         for name in ("A", "B"):
             running.put(name, name=f"{name} Ltd", note=f"note {name}")
         made.sync()
-        monkeypatch.setenv("CONCORD_LANDSCAPE", str(made.folder))
+        patch.setenv("CONCORD_LANDSCAPE", str(made.folder))
         yield made
         made.world.close()
 
 
 @pytest.fixture
+def bench(tmp_path: Path, database: TestDatabase) -> Iterator[ShelfBench]:
+    with two_guests(tmp_path / "land", database) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory, module_database: TestDatabase) -> Iterator[ShelfBench]:
+    """The same, for tests that are refused."""
+    with two_guests(tmp_path_factory.mktemp("untouched") / "land", module_database) as made:
+        yield made
+
+
+@pytest.fixture
 def said(capsys: pytest.CaptureFixture[str]) -> Concord:
     return speaker(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("merge", "booking", "A Ltd", "A Ltd", *BY, "--yes"), "cannot be merged with itself"),
+        (("merge", "booking", "A Ltd", "nobody", *BY, "--yes"), "no booking is known by 'nobody'"),
+        (("merge", "bookin", "A Ltd", "B Ltd", *BY, "--yes"), "booking"),
+        (("merge", "booking", "A Ltd", "B Ltd", "--by", "nobody", "--reason", "why not", "--yes"), "no role 'nobody'"),
+        (("merge", "booking", "A Ltd", "B Ltd", *BY), "add --yes"),
+        (("unmerge", "booking", "boo_x", *BY, "--yes"), "no merge of boo_x stands"),
+    ],
+    ids=["itself", "unknown-record", "unknown-entity", "unknown-role", "nobody-to-ask", "no-merge"],
+)
+@pytest.mark.usefixtures("untouched")
+def test_what_cannot_be_merged_is_said_plainly(said: Concord, arguments: tuple[str, ...], told: str) -> None:
+    no = said("golden", *arguments)
+    assert no.code == 2
+    assert told in " ".join(no.err.split())
+    assert said("golden", "list", "--json").json == []
 
 
 def test_two_are_merged_and_taken_apart_again(bench: ShelfBench, said: Concord) -> None:
@@ -54,27 +88,7 @@ def test_two_are_merged_and_taken_apart_again(bench: ShelfBench, said: Concord) 
     assert len(said("golden", "list", "--all", "--json").json) == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (("merge", "booking", "A Ltd", "A Ltd", *BY, "--yes"), "cannot be merged with itself"),
-        (("merge", "booking", "A Ltd", "nobody", *BY, "--yes"), "no booking is known by 'nobody'"),
-        (("merge", "bookin", "A Ltd", "B Ltd", *BY, "--yes"), "booking"),
-        (("merge", "booking", "A Ltd", "B Ltd", "--by", "nobody", "--reason", "why not", "--yes"), "no role 'nobody'"),
-        (("merge", "booking", "A Ltd", "B Ltd", *BY), "add --yes"),
-        (("unmerge", "booking", "boo_x", *BY, "--yes"), "no merge of boo_x stands"),
-    ],
-    ids=["itself", "unknown-record", "unknown-entity", "unknown-role", "nobody-to-ask", "no-merge"],
-)
-def test_what_cannot_be_merged_is_said_plainly(
-    bench: ShelfBench, said: Concord, arguments: tuple[str, ...], told: str
-) -> None:
-    no = said("golden", *arguments)
-    assert no.code == 2
-    assert told in " ".join(no.err.split())
-    assert said("golden", "list", "--json").json == []
-
-
+@pytest.mark.slow
 def test_older_declarations_are_refused_until_a_person_puts_them_back(bench: ShelfBench, said: Concord) -> None:
     sheet = bench.folder / "mappings" / "shop.csv"
     old = sheet.read_text(encoding="utf-8")

@@ -188,6 +188,7 @@ def test_a_confirmed_order_becomes_one_invoice(shared_job: MainJob) -> None:
     quiet(shared_job)
 
 
+@pytest.mark.slow
 def test_a_payment_in_accounting_marks_the_order_and_the_customer(shared_job: MainJob) -> None:
     unpaid = {
         doc["Reference"]: doc
@@ -313,6 +314,7 @@ def rework(job: MainJob) -> syncs.Summary:
     return syncs.sync(job.world, "all", WithoutReading(job.world, sync_id), sync_id=sync_id)
 
 
+@pytest.mark.slow
 def test_a_changed_mapping_is_reworked_from_what_is_landed(main_job: MainJob) -> None:
     live = main_job.value(
         "select count(*) from landing.record where system = 'crm' and stream = 'companies' and not deleted"

@@ -93,7 +93,7 @@ def test_a_lane_that_was_waited_for_in_vain_leaves_nothing_behind(bench: Bench) 
         assert free is not None
 
 
-@pytest.mark.parametrize("moment", ["set lock_timeout", "set statement_timeout", "select pg_advisory_lock"])
+@pytest.mark.parametrize("moment", ["set lock_timeout", "select pg_advisory_lock"])
 def test_a_session_that_ends_while_a_lane_is_taken_is_begun_again(bench: Bench, moment: str) -> None:
     engine, ended = bench.world.engine, list[str]()
 
