@@ -386,7 +386,9 @@ def fill(file: Path) -> None:
             return
 
 
-@pytest.mark.parametrize("table", ["landing.raw_record", "ops.outbox", "ops.attempt"])
+@pytest.mark.parametrize(
+    "table", ["ops.outbox", *(pytest.param(t, marks=pytest.mark.faults) for t in ("landing.raw_record", "ops.attempt"))]
+)
 def test_row_15_the_server_says_that_it_is_full(bench: Bench, database: TestDatabase, table: str) -> None:
     """It is not tried again and again; a write whose answer was not kept is looked up, not sent again."""
     refuse(database, table, "53100", times=10_000)

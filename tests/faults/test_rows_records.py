@@ -129,6 +129,7 @@ def test_row_48_a_mapping_that_falls_over_everything(bench: ShelfBench, mapped: 
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_48_a_record_of_twenty_megabytes(bench: ShelfBench) -> None:
     """It is set aside by its size before anything is made of it; the records beside it arrive."""
     bench.source.fill(3)
@@ -249,6 +250,7 @@ def test_row_55_somebody_edits_our_record_in_the_target(bench: ShelfBench) -> No
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_55_somebody_deletes_our_record_in_the_target(bench: ShelfBench) -> None:
     """It is a finding after two sweeps and its own 404; it is neither deleted elsewhere nor created a second time."""
     bench.source.put("one", name="Ours Ltd")
@@ -275,6 +277,7 @@ def _three(bench: ShelfBench) -> list[str]:
     return [golden_of(bench, name) for name in ("A", "B", "C")]
 
 
+@pytest.mark.faults
 def test_row_53_a_chain_of_merges(bench: ShelfBench) -> None:
     """A into B into C: one live golden record, one live entry in the target; the others archived, never made again."""
     a, b, c = _three(bench)
@@ -332,6 +335,7 @@ def test_row_53_a_merge_taken_back(bench: ShelfBench) -> None:
     assert bench.is_quiet()
 
 
+@pytest.mark.faults
 def test_row_53_a_merge_taken_back_before_anything_was_told(bench: ShelfBench) -> None:
     """Undone before the next sync, nothing has happened to anybody."""
     a, b, _ = _three(bench)

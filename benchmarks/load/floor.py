@@ -1,0 +1,97 @@
+"""python -m benchmarks.load.floor --rows 100000 [--json]
+
+What a first load cannot be faster than: after one, the rows that it left are taken out and written back by COPY, table
+by table into the same indexes, and nothing else: no request, no mapping, no check, no match, no change of state. What
+dlt's merge alone takes on the same machine stands beside it (docs/reference/performance.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+import time
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from benchmarks.load import bench
+from sandbox.http_sources import start_sources
+from staging.embedded import admin_connection, create_database
+
+SMALL = 1_000
+"""Tables of fewer rows do not count here."""
+DATABASE = "bench_concord_0"
+
+
+def main() -> int:
+    """Measures, and prints the figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load.floor", description=__doc__.splitlines()[2])
+    parser.add_argument("--rows", type=int, default=100_000, help="customers over three sources")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    with bench.place() as at, start_sources(asked.rows, len(bench.SYSTEMS)) as sources:
+        landscape = bench.declared(at.folder, sources.urls)
+        bench.prepare(at, landscape)
+        with admin_connection(at.server) as connection:
+            create_database(connection, DATABASE, bench.TEMPLATE)
+            create_database(connection, "bench_dlt_0")
+        loads = {}
+        for side in ("dlt", "concord"):
+            bench.quiet(at.server, f"bench_{side}_0")
+            loads[side] = bench.one_load(at, landscape, sources, side, 0)["seconds"]
+        bench.quiet(at.server, DATABASE)
+        url = at.server.url("admin", DATABASE)
+        with psycopg.connect(
+            host=url.host, port=url.port, user=url.username, password=str(url.password), dbname=DATABASE,
+            autocommit=True,
+        ) as connection_:  # fmt: skip
+            tables = written_back(connection_)
+    figures = {
+        "rows": asked.rows,
+        "first_load": loads,
+        "tables": sorted(tables, key=lambda table: -table["seconds"]),
+        "seconds": sum(table["seconds"] for table in tables),
+    }
+    if asked.json:
+        print(json.dumps(figures, indent=1))
+        return 0
+    for table in figures["tables"]:
+        print(f"{table['seconds']:6.2f} s  {table['rows']:>9,} rows  {table['mib']:5.0f} MiB  {table['table']}")
+    print(
+        f"the rows alone: {figures['seconds']:.2f} s; Concord's first load {loads['concord']:.2f} s,"
+        f" dlt's merge {loads['dlt']:.2f} s, a fifth of it {loads['dlt'] / 5:.2f} s"
+    )
+    return 0
+
+
+def written_back(connection: psycopg.Connection) -> list[dict[str, Any]]:
+    """Takes the rows of all filled tables out, empties these, and times how long each takes to be written back."""
+    names = connection.execute(
+        "select schemaname, relname from pg_stat_user_tables where n_live_tup >= %s"
+        " and schemaname in ('landing', 'staging', 'golden', 'ops')",
+        [SMALL],
+    ).fetchall()
+    kept = [(f"{schema}.{name}", sql.Identifier(str(schema), str(name)), io.BytesIO()) for schema, name in names]
+    found = []
+    with connection.cursor() as cursor:
+        for _, table, rows in kept:
+            with cursor.copy(sql.SQL("copy {} to stdout").format(table)) as out:
+                for part in out:
+                    rows.write(part)
+        cursor.execute("set session_replication_role = replica")  # no trigger runs, no reference is looked up
+        cursor.execute(sql.SQL("truncate {} cascade").format(sql.SQL(", ").join(table for _, table, _ in kept)))
+        for name, table, rows in kept:
+            began = time.perf_counter()
+            with cursor.copy(sql.SQL("copy {} from stdin").format(table)) as into:
+                into.write(rows.getbuffer())
+            seconds, written = time.perf_counter() - began, cursor.rowcount
+            size = cursor.execute("select pg_total_relation_size(%s::regclass)", [name]).fetchone() or (0,)
+            found.append({"table": name, "rows": written, "mib": size[0] / 2**20, "seconds": seconds})
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
