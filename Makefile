@@ -6,12 +6,11 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 CODE := apps benchmarks canonical connectors deployments expectations flows sandbox staging tasks
 QUICK := not slow and not faults
-# as many test processes as there are cores, four at most; a file's tests stay together, and files keep their order:
-# the many short ones (unit tests) come last and fill what the long ones leave
-BY_FILE := --dist loadfile --no-loadscope-reorder
-AT_ONCE := -n auto --maxprocesses 4 $(BY_FILE)
-# the quick ones wait nearly as often as they work: one process more
-QUICK_AT_ONCE := -n $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n + 1 : 4))) $(BY_FILE)
+# as many test processes as there are cores, four at most; a file's tests stay together
+AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
+# the quick ones wait nearly as often as they work: one process more; and files keep their order, so that the many short
+# ones (unit tests) come last and fill what the long ones leave
+QUICK_AT_ONCE := -n $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n + 1 : 4))) --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo test test-slow test-all check format lock schema bench clean help
 .DEFAULT_GOAL := help
