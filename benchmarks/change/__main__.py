@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -84,15 +82,13 @@ def main() -> int:
         bench.prepare(at, landscape)
         with admin_connection(at.server) as connection:
             create_database(connection, "bench_concord_0", bench.TEMPLATE)
-        command = [sys.executable, "-m", "benchmarks.change", "--side", str(landscape), "--urls", *sources.urls]
+        command = ["-m", "benchmarks.change", "--side", str(landscape), "--urls", *sources.urls]
         command += ["--rows", str(asked.rows), "--times", str(asked.times)]
-        run = subprocess.run(
-            command, env={**os.environ, **at.environment("concord", 0)}, capture_output=True, text=True, check=False
-        )
-    if run.returncode:
-        print(run.stdout[-2000:], run.stderr[-4000:], file=sys.stderr)
-        return 1
-    figures: dict[str, dict[str, float]] = json.loads(run.stdout.strip().splitlines()[-1])
+        try:
+            figures = bench.alone(command, at.environment("concord", 0))
+        except bench.LoadFailed as failed:
+            print(failed, file=sys.stderr)
+            return 1
     if asked.json:
         print(json.dumps(figures, indent=1))
         return 0

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -92,14 +90,11 @@ def main() -> int:
         bench.prepare(at, landscape)
         with admin_connection(at.server) as connection:
             create_database(connection, "bench_concord_0", bench.TEMPLATE)
-        command = [sys.executable, "-m", "benchmarks.deliver", "--side", str(landscape)]
-        run = subprocess.run(
-            command, env={**os.environ, **at.environment("concord", 0)}, capture_output=True, text=True, check=False
-        )
-    if run.returncode:
-        print(run.stdout[-2000:], run.stderr[-4000:], file=sys.stderr)
-        return 1
-    figures = json.loads(run.stdout.strip().splitlines()[-1])
+        try:
+            figures = bench.alone(["-m", "benchmarks.deliver", "--side", str(landscape)], at.environment("concord", 0))
+        except bench.LoadFailed as failed:
+            print(failed, file=sys.stderr)
+            return 1
     figures["writes_per_second"] = figures["writes"] / figures["seconds"]
     if asked.json:
         print(json.dumps(figures, indent=1))

@@ -135,19 +135,25 @@ def one_load(at: Place, landscape: Path, sources: RunningSources, side: Side, ru
         case "concord_cold":
             command = ["-m", "benchmarks.load.concord_side", str(landscape)]
     began = time.perf_counter()
+    figures = alone(command, at.environment(side, run))
+    return {**figures, "process_seconds": time.perf_counter() - began}
+
+
+def alone(command: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Runs Python with these arguments in a process of its own; gives the JSON of its last line. Raises LoadFailed."""
     done = subprocess.run(
         [sys.executable, *command],
         cwd=HERE.parent.parent,
-        env={**os.environ, **at.environment(side, run)},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
     )
-    whole = time.perf_counter() - began
     if done.returncode:
-        raise LoadFailed(f"{side} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        said = f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        raise LoadFailed(f"python {' '.join(command[:2])} ended with {done.returncode}:\n{said}")
     figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return {**figures, "process_seconds": whole}
+    return figures
 
 
 def change(urls: Sequence[str], percent: float = CHANGED_PERCENT) -> None:
