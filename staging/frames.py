@@ -140,9 +140,8 @@ def by_index(conn: Connection) -> Iterator[None]:
 def temporary(conn: Connection, name: str, columns: Mapping[str, str], frame: pl.DataFrame) -> str:
     """A temporary table that lives until the transaction ends, filled with `frame`; gives its quoted name."""
     listed = ", ".join(f"{ident(c)} {t}" for c, t in columns.items())
-    conn.exec_driver_sql(
-        f"drop table if exists {ident('pg_temp', name)}; create temporary table {ident(name)} ({listed}) on commit drop"
-    )
+    conn.exec_driver_sql(f"drop table if exists {ident('pg_temp', name)}")
+    conn.exec_driver_sql(f"create temporary table {ident(name)} ({listed}) on commit drop")
     write_frame(conn, ident("pg_temp", name), frame, list(columns))
     if frame.height > 1000:
         conn.exec_driver_sql(f"analyze {ident('pg_temp', name)}")

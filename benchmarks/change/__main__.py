@@ -1,7 +1,7 @@
 """python -m benchmarks.change --rows 3000 --times 15 [--json]
 
 What a sync costs that finds next to nothing: after a first load, one customer of each of three sources changes, or
-none does, and a sync is timed from reading to planning (the target takes creates alone, so nothing is sent). It is the
+none does, and a whole sync is timed, without Prefect (the target takes creates alone, so nothing is sent). It is the
 price of every sync by event or quarter of an hour, and of every batch, however small. docs/reference/performance.md.
 """
 

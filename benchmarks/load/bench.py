@@ -151,7 +151,7 @@ def alone(command: Sequence[str], environment: Mapping[str, str]) -> dict[str, A
     )
     if done.returncode:
         said = f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-        raise LoadFailed(f"python {' '.join(command[:2])} ended with {done.returncode}:\n{said}")
+        raise LoadFailed(f"python {' '.join(command)} ended with {done.returncode}:\n{said}")
     figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return figures
 

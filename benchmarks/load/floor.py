@@ -35,6 +35,7 @@ from staging.embedded import admin_connection, create_database
 SMALL = 1_000
 """Tables of fewer rows do not count here."""
 DATABASE = "bench_concord_0"
+LOADS: dict[str, bench.Side] = {"dlt's first": "dlt", "dlt's reload": "dlt", "Concord's first": "concord"}
 
 
 def main() -> int:
@@ -51,9 +52,9 @@ def main() -> int:
             create_database(connection, "bench_dlt_0")
         reading = median(read_alone(sources.urls) for _ in range(5))
         loads = {}
-        for side in ("dlt", "concord"):
+        for load, side in LOADS.items():
             bench.quiet(at.server, f"bench_{side}_0")
-            loads[side] = bench.one_load(at, landscape, sources, side, 0)["seconds"]
+            loads[load] = bench.one_load(at, landscape, sources, side, 0)["seconds"]
         bench.quiet(at.server, DATABASE)
         url = at.server.url("admin", DATABASE)
         with psycopg.connect(
@@ -63,7 +64,7 @@ def main() -> int:
             tables = written_back(connection_)
     figures = {
         "rows": asked.rows,
-        "first_load": loads,
+        "loads": loads,
         "tables": sorted(tables, key=lambda table: -table["seconds"]),
         "seconds": sum(table["seconds"] for table in tables),
         "reading_seconds": reading,
@@ -73,11 +74,10 @@ def main() -> int:
         return 0
     for table in figures["tables"]:
         print(f"{table['seconds']:6.2f} s  {table['rows']:>9,} rows  {table['mib']:5.0f} MiB  {table['table']}")
-    print(
-        f"the rows alone: {figures['seconds']:.2f} s; Concord's first load {loads['concord']:.2f} s,"
-        f" dlt's merge {loads['dlt']:.2f} s, a fifth of it {loads['dlt'] / 5:.2f} s"
-    )
-    print(f"reading, cutting and hashing alone: {reading:.2f} s; a 25th of dlt's merge {loads['dlt'] / 25:.2f} s")
+    print(", ".join(f"{load} load {seconds:.2f} s" for load, seconds in loads.items()))
+    first, again = loads["dlt's first"] / 5, loads["dlt's reload"] / 25
+    print(f"the rows alone: {figures['seconds']:.2f} s; a fifth of dlt's first load {first:.2f} s")
+    print(f"reading, cutting and hashing alone: {reading:.2f} s; a 25th of dlt's reload {again:.2f} s")
     return 0
 
 

@@ -387,7 +387,7 @@ def fill(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "table", ["ops.outbox", *(pytest.param(t, marks=pytest.mark.faults) for t in ("landing.raw_record", "ops.attempt"))]
+    "table", ["ops.attempt", *(pytest.param(t, marks=pytest.mark.faults) for t in ("landing.raw_record", "ops.outbox"))]
 )
 def test_row_15_the_server_says_that_it_is_full(bench: Bench, database: TestDatabase, table: str) -> None:
     """It is not tried again and again; a write whose answer was not kept is looked up, not sent again."""
