@@ -34,8 +34,8 @@ HEAD = """<!-- Made by docs/_build/faults.py from tests/; change a test's docstr
 # The fault matrix: what may go wrong, what comes of it, and the test that shows it
 
 After each of these tests the ledger's sums hold, and a further run writes nothing. Tests marked *all* are long and run
-with `make test-all`; the others also with `make test`, some of them there with a part of their cases. A test is run by its name:
-`.venv/bin/python -m pytest -k test_row_23`.
+with `make test-all`; the others also with `make test`, some of them there with a part of their cases. A test is run by
+its name: `.venv/bin/python -m pytest -k test_row_23`.
 """
 
 

@@ -186,8 +186,8 @@ def test_a_killed_run_is_told_once_whoever_sees_it(worker: Served) -> None:
     worker.until(90, lambda: worker.job.rows("select id from ops.sync where flow_run_id = :id", id=run_id))
     kill(worker.process, itself=False)
     assert worker.ended(run_id)["state_name"] == "Crashed"
-    [seen] = worker.until(90, lambda: incident_runs(worker))
-    assert "sync:customer-details" in seen["state"]["message"]
+    # on a busy machine there may be others: a run that was late
+    assert worker.until(90, lambda: [r for r in incident_runs(worker) if "sync:customer-details" in str(r["state"])])
     assert len(worker.told("customer-details: sync failed")) == 1
     [incident] = worker.job.rows("select * from ops.incident where key = 'sync:customer-details'")
     assert (incident["state"], incident["times"]) == ("open", 1)
