@@ -159,7 +159,7 @@ class _Compiler:
         }.get(str(tree.data))
         if handler:
             return handler(tree)
-        if len(children) == 1 and tree.data not in ("list_lit", "map_lit"):
+        if len(children) == 1 and isinstance(children[0], Tree) and tree.data not in ("list_lit", "map_lit"):
             return self.term(children[0])
         match str(tree.data):
             case "expr":
@@ -176,7 +176,12 @@ class _Compiler:
                 return self._arithmetic(*children)
             case "unary":
                 return self._unary(*children)
-        what = {"list_lit": "a list", "map_lit": "a map"}.get(str(tree.data), str(tree.data))
+        what = {
+            "list_lit": "a list",
+            "map_lit": "a map",
+            "dot_ident": "a name that begins with a dot",
+            "dot_ident_arg": "a name that begins with a dot",
+        }.get(str(tree.data), str(tree.data))
         raise ExpressionError("a comparison of fields, texts and numbers", what)
 
     def _relation(self, operation: Tree[Token] | Token, right: Tree[Token] | Token) -> _Term:

@@ -144,6 +144,12 @@ WORDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("text", [".matches()", ".status", ".status == 'x'", ".size(status)"])
+def test_a_name_that_begins_with_a_dot_is_refused(text: str) -> None:
+    with pytest.raises(ExpressionError, match="begins with a dot"):
+        compile_expression(text, KINDS)  # type: ignore[arg-type]
+
+
 @given(st.lists(st.sampled_from(WORDS), max_size=12))
 @settings(max_examples=200, deadline=None)
 def test_any_text_is_a_condition_or_refused(words: list[str]) -> None:
