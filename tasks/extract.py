@@ -216,7 +216,7 @@ class _Reading:
         exact = self.stream.ids == "case_sensitive"
         page = joined([told_apart(p, case_sensitive=exact) for p in group])
         hashes = keys.raw_hashes(page.payloads)
-        self._look_ahead(len(page.ids))
+        self._look_ahead(len(page.ids), group[-1].total)
         differs = self._differing(page, hashes)
         if reasons := not_text(page.payloads, differs):
             page = without(page, reasons)
@@ -240,9 +240,11 @@ class _Reading:
         crash_point("extract.landed")
         self.counts += landed.counts
 
-    def _look_ahead(self, count: int) -> None:
-        """Takes what is landed into memory, where so much is read that it would be looked up group by group."""
-        is_most = self.is_sweep or self.before <= landing.WHOLE_STREAM * count
+    def _look_ahead(self, count: int, total: int | None) -> None:
+        """Takes what is landed into memory, where so much is read that it would be looked up group by group. `total`:
+        how many records the system says that it will show; where it says nothing, what came until now tells."""
+        coming = max(self.counts.received + count, total or 0)
+        is_most = self.is_sweep or self.before <= landing.WHOLE_STREAM * coming
         if self.heads is None and count >= MANY and 0 < self.before <= heads.MOST and is_most:
             with self.world.transaction() as conn:
                 self.heads = heads.read(conn, self.system, self.stream.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -105,6 +106,39 @@ def test_the_last_version_of_a_walk_is_what_lands(
         assert _seen(bench) == names
     is_told = many == 1 and at_once == 4  # ids that come twice at once are looked up
     assert (min(looked_up[len(looked_up) // 6 :]) < 4) == is_told, "in the sweeps after the first"
+
+
+@pytest.mark.parametrize(("total", "first_looked_up"), [(None, 4), (40, 0), (3, 4)], ids=["untold", "told", "wrong"])
+def test_a_walk_that_shows_most_of_a_stream_is_told_from_memory(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, total: int | None, first_looked_up: int
+) -> None:
+    """Many systems show everything when they are asked for what changed since. Looked up group by group, a million
+    records took as long again as reading them; `wrong`: the system says that there is less than it shows."""
+    names = {f"r{n:02}": "first" for n in range(40)}
+    walked = [sorted(names)[start : start + 4] for start in range(0, 40, 4)]
+
+    def bodies() -> list[bytes]:
+        last = len(walked) - 1
+        return [
+            page(*(record(id=i, note=i, name=names[i]) for i in some), after=n + 1 if n < last else None)
+            for n, some in enumerate(walked)
+        ]
+
+    bench.source.pages = bodies()
+    reading.extract(bench.world, "shop", "bookings", mode="incremental", sync_id=None)
+    names |= {"r01": "second", "r30": "second"}
+    bench.source.pages = bodies()
+    monkeypatch.setattr(reading, "MANY", 1)
+    monkeypatch.setattr(reading, "GROUP_RECORDS", 4)
+    monkeypatch.setattr(landing, "WHOLE_STREAM", 2)
+    ahead = reading.ahead
+    monkeypatch.setattr(reading, "ahead", lambda pages: (replace(p, total=total) for p in ahead(pages)))
+    looked_up = _looked_up(monkeypatch)
+    found = reading.extract(bench.world, "shop", "bookings", mode="incremental", sync_id=None)
+    assert (found.mode, found.counts.changed, found.counts.unchanged) == ("incremental", 2, 38)
+    assert _seen(bench) == names
+    told = [0, 0, 0, 0, 0, 0, 0, 1, 0, 0]
+    assert looked_up == [4] * first_looked_up + told[first_looked_up:] if first_looked_up else [1, *told[1:]]
 
 
 def test_what_we_wrote_is_a_change_when_it_is_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
