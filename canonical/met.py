@@ -1,7 +1,7 @@
 """Which of many conditions any row meets, and which rows: told in one evaluation, as most fields need no further look.
 
-An operation on a frame costs some 50 to 300 µs however small the frame; a loop over fields pays that for each of them,
-a sync of one record as much as one of ten thousand (benchmarks/change).
+An operation on a frame has a price of its own however small the frame; a loop over fields pays it for each of them, a
+sync of one record as much as one of ten thousand.
 """
 
 from __future__ import annotations

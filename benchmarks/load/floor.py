@@ -4,6 +4,7 @@ What a load cannot be faster than, beside what dlt's merge alone takes on the sa
 
 first    after a first load, the rows that it left are taken out and written back by COPY, table by table into the same
          indexes, and nothing else: no request, no mapping, no check, no match, no change of state
+bare     the same rows into tables that have no index and no constraint at all, on one connection and on two at once
 reload   every page is fetched, by as many threads as there are sources, cut into records, and each record's id read
          and its bytes hashed; nothing is compared with anything
 
@@ -17,7 +18,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Any
@@ -61,12 +62,14 @@ def main() -> int:
             host=url.host, port=url.port, user=url.username, password=str(url.password), dbname=DATABASE,
             autocommit=True,
         ) as connection_:  # fmt: skip
-            tables = written_back(connection_)
+            tables = sorted(written_back(connection_), key=lambda table: -table["seconds"])
+            bare = {f"on {n}": written_bare(connection_, tables, n) for n in (1, 2)}
     figures = {
         "rows": asked.rows,
         "loads": loads,
-        "tables": sorted(tables, key=lambda table: -table["seconds"]),
+        "tables": tables,
         "seconds": sum(table["seconds"] for table in tables),
+        "bare_seconds": bare,
         "reading_seconds": reading,
     }
     if asked.json:
@@ -77,6 +80,7 @@ def main() -> int:
     print(", ".join(f"{load} load {seconds:.2f} s" for load, seconds in loads.items()))
     first, again = loads["dlt's first"] / 5, loads["dlt's reload"] / 25
     print(f"the rows alone: {figures['seconds']:.2f} s; a fifth of dlt's first load {first:.2f} s")
+    print(f"the rows into bare tables: {bare['on 1']:.2f} s on one connection, {bare['on 2']:.2f} s on two at once")
     print(f"reading, cutting and hashing alone: {reading:.2f} s; a 25th of dlt's reload {again:.2f} s")
     return 0
 
@@ -134,6 +138,32 @@ def written_back(connection: psycopg.Connection) -> list[dict[str, Any]]:
             size = cursor.execute("select pg_total_relation_size(%s::regclass)", [name]).fetchone() or (0,)
             found.append({"table": name, "rows": written, "mib": size[0] / 2**20, "seconds": seconds})
     return found
+
+
+def written_bare(connection: psycopg.Connection, tables: Sequence[Mapping[str, Any]], at_once: int) -> float:
+    """Seconds to write all rows into twins of their tables without index or constraint, by so many connections."""
+    kept = []
+    for table in tables:
+        name = sql.Identifier(*table["table"].split("."))
+        twin = sql.Identifier("public", table["table"].replace(".", "_") + f"_bare_{at_once}")
+        connection.execute(sql.SQL("create table {} as table {} with no data").format(twin, name))
+        rows = io.BytesIO()
+        with connection.cursor() as cursor, cursor.copy(sql.SQL("copy {} to stdout").format(name)) as out:
+            for part in out:
+                rows.write(part)
+        kept.append((twin, rows))
+    server = f"{connection.info.dsn} password={connection.info.password}"
+
+    def write(one: tuple[sql.Identifier, io.BytesIO]) -> None:
+        twin, rows = one
+        with psycopg.connect(server) as own, own.cursor() as cursor:
+            with cursor.copy(sql.SQL("copy {} from stdin").format(twin)) as into:
+                into.write(rows.getbuffer())
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(write, kept))  # the longest first
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":
