@@ -56,6 +56,15 @@ def test_every_command_of_a_page_exists_with_its_options(page: Path) -> None:
             assert known[path].spells(option.rstrip("…,")), f"{_id(page)}: `concord {path}` has no {option}"
 
 
+def test_the_guide_comes_to_every_command() -> None:
+    """Somebody who reads the guide meets each of them at work, not in a list."""
+    guide = [TOP / "README.md", *sorted((DOCS / "guide").glob("*.md"))]
+    said = [shlex.split(each.replace("…", "X")) for page in guide for each in _said(page)]
+    for command in reference.commands():
+        words = command.path.removeprefix("concord ").split()
+        assert any(each[: len(words)] == words for each in said), f"no page of the guide uses `{command.path}`"
+
+
 def test_every_command_and_option_is_documented() -> None:
     text = (reference.REFERENCE / "commands.md").read_text(encoding="utf-8")
     for command in reference.commands():

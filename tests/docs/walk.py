@@ -24,7 +24,7 @@ from pathlib import Path
 
 READY_SECONDS = 180
 COMMAND_SECONDS = 240
-_FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _KEEP = "\ncode=$?; pwd > {place}/cwd; env -0 > {place}/env; exit $code"
 
 
