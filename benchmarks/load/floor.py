@@ -156,9 +156,9 @@ def written_bare(connection: psycopg.Connection, tables: Sequence[Mapping[str, A
 
     def write(one: tuple[sql.Identifier, io.BytesIO]) -> None:
         twin, rows = one
-        with psycopg.connect(server) as own, own.cursor() as cursor:
-            with cursor.copy(sql.SQL("copy {} from stdin").format(twin)) as into:
-                into.write(rows.getbuffer())
+        copy = sql.SQL("copy {} from stdin").format(twin)
+        with psycopg.connect(server) as own, own.cursor() as cursor, cursor.copy(copy) as into:
+            into.write(rows.getbuffer())
 
     began = time.perf_counter()
     with ThreadPoolExecutor(at_once) as pool:
