@@ -71,7 +71,7 @@ def _look(engine: Engine, since: datetime, seen: dict[str, tuple[int, bool]], te
         batches = reports.batches_since(conn, since)
         settled = reports.settled_since(conn, since)
     events = [
-        *((f"read {r['id']}", f"reading {_place(r)}", r["received"], r["state"] != "running") for r in readings),
+        *((f"read {r['id']}", _reading(r), r["received"], r["state"] != "running") for r in readings),
         *((f"batch {b['id']}", f"checked {b['entity']} of {_place(b)}{_out(b)}", b["passed"], True) for b in batches),
         *((f"{s['op']} {_place(s)}", f"writing to {_place(s)} ({s['op']})", s["count"], False) for s in settled),
     ]
@@ -79,6 +79,10 @@ def _look(engine: Engine, since: datetime, seen: dict[str, tuple[int, bool]], te
         if seen.get(key) != (done, is_over):
             seen[key] = (done, is_over)
             tell(key, text, done, is_over=is_over)
+
+
+def _reading(row: Mapping[str, Any]) -> str:
+    return f"{'reading' if row['state'] in ('running', 'complete') else 'not read to its end:'} {_place(row)}"
 
 
 def _place(row: Mapping[str, Any]) -> str:
@@ -103,7 +107,7 @@ def _teller(clock: Clock) -> Iterator[Teller]:
         def tell(key: str, text: str, done: int, *, is_over: bool) -> None:
             if key not in tasks:
                 tasks[key] = bars.add_task(text, total=None)
-            bars.update(tasks[key], completed=done, total=done if is_over else None)
+            bars.update(tasks[key], description=text, completed=done, total=done if is_over else None)
 
         yield tell
 
