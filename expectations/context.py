@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import make_url
+import sqlalchemy as sa
 
 from canonical.shown import shown_page
-from expectations.errors import GateError
+from expectations.errors import GateCutOff
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult
@@ -45,7 +45,10 @@ MAX_KEPT = 1000
 
 @contextmanager
 def opened(url: str, docs_dir: Path | None) -> Iterator[tuple[EphemeralDataContext, PostgresDatasource]]:
-    """This process's context with a data source on one connection, which is closed at the end."""
+    """This process's context with a data source on one connection, which is closed at the end.
+
+    Raises GateCutOff when no connection comes about, or when something fails and the connection is another by then.
+    """
     gx = context(docs_dir)
     try:
         source = gx.data_sources.add_postgres(_source(url))
@@ -53,12 +56,26 @@ def opened(url: str, docs_dir: Path | None) -> Iterator[tuple[EphemeralDataConte
         source.get_engine().dispose()
         source._engine = source.get_execution_engine().engine
     except Exception as error:  # GX wraps what the driver says in several classes of its own
-        raise GateError(f"the database cannot be reached for validation: {type(error).__name__}") from error
+        raise GateCutOff(f"the database cannot be reached for validation: {type(error).__name__}") from error
+    session = _session(source._engine)
     try:
         yield gx, source
+    except Exception as error:  # what a lost session makes of a check depends on where in GX it was lost
+        if _session(source._engine) != session:
+            raise GateCutOff(f"the database went away in the middle of a validation: {type(error).__name__}") from error
+        raise
     finally:
         source.get_execution_engine().close()
         gx.data_sources.delete(SOURCE)
+
+
+def _session(engine: sa.Engine) -> object:
+    """What tells one session from another; nothing where none comes about."""
+    try:
+        with engine.connect() as connection:
+            return tuple(connection.execute(sa.text("SELECT pg_backend_pid(), pg_postmaster_start_time()")).one())
+    except sa.exc.DBAPIError:
+        return None
 
 
 def build_page(gx: EphemeralDataContext, result: ExpectationSuiteValidationResult, about: Mapping[str, object]) -> Path:
@@ -158,7 +175,7 @@ def _files(folder: Path) -> dict[str, Any]:
 
 def _for_gx(url: str) -> str:
     """The URL as GX takes it: with a host even where a socket's folder is given, and `$` not read as a variable."""
-    parts = make_url(url)
+    parts = sa.make_url(url)
     if not parts.host:
         parts = parts.set(host="localhost")  # the `host` parameter, a socket's folder, comes before it
     return parts.render_as_string(hide_password=False).replace("$", r"\$")

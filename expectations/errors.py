@@ -1,6 +1,7 @@
 """What can go wrong at the gate.
 
 GateError                  the batch was not judged; nothing of it may go on
+├── GateCutOff             the database went away or ended the gate's session meanwhile; to be asked again
 ├── CheckBroken            a check cannot be run as SQL: its predicate names no such column, divides by zero …
 └── GateDisagrees          Great Expectations and our own query count different rows for one check
 """
@@ -10,6 +11,11 @@ from __future__ import annotations
 
 class GateError(Exception):
     """The batch could not be judged."""
+
+
+class GateCutOff(GateError):
+    """The database could not be reached, or ended the session in the middle of it: nothing was judged, and asking again
+    may help."""
 
 
 class CheckBroken(GateError):

@@ -23,7 +23,7 @@ from sqlalchemy import exc
 
 from canonical.checks import RECORD, Check, CheckResult
 from expectations.context import build_page, context, opened, path_safe
-from expectations.errors import CheckBroken, GateDisagrees, GateError
+from expectations.errors import CheckBroken, GateCutOff, GateDisagrees, GateError
 from expectations.split import LIVE, Candidates, checked_sql, counts_sql, verbatim
 from expectations.suite import SuitePlan, expectations, plan_suite
 
@@ -78,7 +78,9 @@ def run_batch(
     """Judge the committed rows of one batch in `schema.table`, of which `only` says (in SQL) which are judged.
 
     `url` is a `postgresql+psycopg://` URL. `meta` is what the page says about the batch, in order: integration, system,
-    stream, entity, batch, owner. Raises CheckBroken, GateDisagrees, GateError; GX never sees another batch's rows.
+    stream, entity, batch, owner. GX never sees another batch's rows.
+
+    Raises GateCutOff, CheckBroken, GateDisagrees, and GateError for a check that was not computed.
     """
     candidates = Candidates(schema, table, batch_id, only)
     plan = plan_suite(checks)
@@ -222,7 +224,8 @@ def _count(url: str, plan: SuitePlan, candidates: Candidates) -> tuple[int, ...]
             connection.execute(sa.text("SET TRANSACTION READ ONLY"))
             return tuple(connection.execute(verbatim(counts_sql(plan.rows, candidates))).one())
     except exc.DBAPIError as error:
-        raise GateError(f"batch {candidates.batch_id} cannot be counted: {_plainly(error)}") from error
+        kind = GateCutOff if error.connection_invalidated else GateError
+        raise kind(f"batch {candidates.batch_id} cannot be counted: {_plainly(error)}") from error
 
 
 def _agree(counted: tuple[int, ...], plan: SuitePlan, candidates: Candidates, found: dict[str, int]) -> int:

@@ -34,6 +34,12 @@ def write_candidates(conn: Connection, entity: Entity, frame: pl.DataFrame) -> i
     return write_frame(conn, candidate_table(entity), frame)
 
 
+def count_candidates(conn: Connection, entity: Entity, batch_id: int) -> int:
+    """How many candidates of a batch there are."""
+    sql = f"select count(*) from {candidate_table(entity)} where batch_id = :batch"
+    return int(conn.execute(text(sql), {"batch": batch_id}).scalar_one())
+
+
 def drop_candidates(conn: Connection, entity: Entity, batch_id: int) -> None:
     """Removes a batch's candidates."""
     conn.execute(text(f"delete from {candidate_table(entity)} where batch_id = :batch"), {"batch": batch_id})

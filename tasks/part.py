@@ -16,10 +16,11 @@ from canonical.mapping.decode import Decoded, decode, decode_list
 from canonical.mapping.native import native_values
 from canonical.mapping.program import InboundProgram, Mapped
 from canonical.model import Entity
-from expectations.errors import GateError
+from expectations.errors import GateCutOff
 from expectations.run import Verdict, run_batch
 from expectations.split import count_failing, failing_rows_sql
-from staging import backlog, doubts, hierarchy, identity_checks, queues, runs, staged
+from staging import backlog, doubts, hierarchy, identity_checks, queues, runs, staged, units
+from staging.errors import DatabaseUnavailable
 from staging.frames import by_index
 from tasks.poison import Poison
 from tasks.world import World
@@ -183,15 +184,25 @@ class Part:
                 "owner": self.world.owner_of(self.entity) or system.owner,
             },
         )
-        try:
-            self.found = ask()
-        except GateError:
-            # its own session may have been ended in the middle of it: what it asks for is asked once more
-            self.found = ask()
+
+        def asked() -> Verdict:
+            try:
+                return ask()
+            except GateCutOff as error:
+                raise DatabaseUnavailable(str(error)) from error
+
+        self.found = units.persist(self.world.engine, f"judge batch {self.batch}", asked)
+        self._hold_to(self.found.total)
         self.verdict = judge(
             self.found.results, self.found.total, self.world.tolerance(self.entity), self.found.failing_rows
         )
         return self.verdict
+
+    def _hold_to(self, candidates: int) -> None:
+        """A server that stops as if without power empties what it does not log, candidates among it, while we may not
+        have noticed. Their batch is no empty one: whoever does the step makes it again."""
+        if candidates < self.rows.height:
+            raise DatabaseUnavailable(f"{self.rows.height - candidates:,} candidates of batch {self.batch} are gone")
 
     def stop(self) -> None:
         """Closes the batch without effect: its records stay landed until a person has looked."""
@@ -212,6 +223,7 @@ class Part:
 
     def merge(self, conn: Any, gone: list[str], done: Staged) -> set[str]:
         """Splits, merges and closes the batch; gives the source ids that are quarantined."""
+        self._hold_to(staged.count_candidates(conn, self.entity, self.batch))
         table, owner = staged.candidate_table(self.entity), self.world.owner_of(self.entity)
         quarantined = len(self.refused)
         for result in self.verdict.failing:

@@ -18,9 +18,11 @@ from canonical.checks import Check, checks_for, judge, judge_volume, volume_chec
 from canonical.declarations.rules import EntityRules, SqlRule
 from canonical.landscape import Limit
 from canonical.model import Entity, Field, FieldType, MatchRules, Model
-from expectations.errors import CheckBroken, GateDisagrees, GateError
+from expectations import run
+from expectations.errors import CheckBroken, GateCutOff, GateDisagrees
 from expectations.run import Verdict, run_batch
 from expectations.split import checked_sql, count_failing, failing_rows_sql
+from staging.embedded import EmbeddedServer, admin_connection
 from staging.engine import transaction
 from staging.entity_tables import EntityTables, entity_tables
 from staging.model_changes import apply, plan_changes
@@ -414,8 +416,36 @@ def test_one_batch_after_another_of_the_same_stream(store: Any, validate: Any) -
     assert [validate(batch_id=n).failing_rows for n in (7, 8, 7)] == [0, 1, 0]
 
 
+@pytest.mark.parametrize("before", ["_evaluate", "_run_suite", "_agree"])
+def test_a_session_that_ends_in_the_middle_is_told_from_a_check_that_cannot_run(
+    module_database: TestDatabase,
+    embedded_server: EmbeddedServer,
+    store: Any,
+    validate: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+) -> None:
+    """Asked again, it judges; the sync does that as for every step that the database cut off."""
+    store([row(1), row(2, status="lost")])
+    go_on, cut = getattr(run, before), []
+
+    def cut_off(*given: Any) -> Any:
+        if not cut:
+            with admin_connection(embedded_server) as admin:
+                ended = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s"
+                cut.extend(admin.execute(ended, [module_database.name]))
+            if before == "_agree":  # all was counted by then; what is asked next meets the lost session
+                raise LookupError("the next thing")
+        return go_on(*given)
+
+    monkeypatch.setattr(run, before, cut_off)
+    with pytest.raises(GateCutOff, match="went away in the middle"):
+        validate()
+    assert validate().failing_rows == 1
+
+
 def test_an_unreachable_database_is_said_plainly(validate: Any) -> None:
-    with pytest.raises(GateError, match="cannot be reached"):
+    with pytest.raises(GateCutOff, match="cannot be reached"):
         run_batch(
             "postgresql+psycopg://nobody:secret$@127.0.0.1:1/none",
             table="t", schema="s", batch_id=1, checks=CHECKS, run_name="r",
