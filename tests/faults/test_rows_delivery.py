@@ -22,6 +22,7 @@ from tasks.sync import SyncBusy
 from tasks.world import World
 from tests.fixtures.cutwire import CutWire
 from tests.fixtures.database import TestDatabase
+from tests.fixtures.patience import until
 from tests.fixtures.till import LEASE, Counter, Till
 
 Open = Callable[..., Counter]
@@ -50,14 +51,6 @@ def ended(process: subprocess.Popen[str], seconds: float = 90) -> tuple[int, str
     """How a process ended, and what it said."""
     out, said = process.communicate(timeout=seconds)
     return process.returncode, out + said
-
-
-def until(seconds: float, what: str, look: Callable[[], object]) -> None:
-    """Waits until it is so."""
-    deadline = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def is_stopped(process: subprocess.Popen[str]) -> bool:
@@ -112,7 +105,7 @@ def test_row_07_asked_to_stop_in_the_middle_of_a_batch(till: Till, counter: Open
     shop.ready()
     command = [sys.executable, "-m", "apps.cli", "--landscape", str(shop.folder), "deliver"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    until(60, "it sends nothing", till.creates)
+    until(60, "it sends nothing", till.creates, every=0.02)
     process.terminate()
     began = time.monotonic()
     code, said = ended(process, 30)
@@ -135,7 +128,7 @@ def test_row_07_asked_to_stop_in_the_middle_of_a_sync(till: Till, counter: Open)
     till.befall("delay", count=-1, seconds=0.4)
     command = [sys.executable, "-m", "apps.cli", "--landscape", str(shop.folder), "sync", "--without-prefect"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    until(120, "it sends nothing", till.creates)
+    until(120, "it sends nothing", till.creates, every=0.02)
     process.terminate()
     code, said = ended(process, 30)
     assert code == 0, said
@@ -163,7 +156,7 @@ def test_row_08_a_worker_that_slept_past_its_lease_writes_nothing(
     shop.ready()
     sleeper = shop.worker(**{VARIABLE: f"{point}:1:stop", LEASE: "1.5"})
     try:
-        until(60, "it never came there", lambda: is_stopped(sleeper))
+        until(60, "it never came there", lambda: is_stopped(sleeper), every=0.02)
         time.sleep(3 * 1.5)
         shop.settled()  # the other worker
         before = (shop.states(), len(till.writes()), shop.rows("select * from ops.crosswalk order by id"))

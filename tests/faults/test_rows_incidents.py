@@ -33,6 +33,7 @@ from tasks import alerts, incidents, without_ledger
 from tests.fixtures.badsource import Reply
 from tests.fixtures.database import TestDatabase
 from tests.fixtures.messengers import HOOK, Office, Said, opened_office
+from tests.fixtures.patience import until
 from tests.fixtures.prefect import FAST, pages
 from tests.fixtures.served import Served
 
@@ -98,14 +99,6 @@ def kill_tree(pid: int, but: int | None = None) -> None:
             if each.pid not in spared:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     each.kill()
-
-
-def until(seconds: float, otherwise: str, look: Any) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.5)
-    return found
 
 
 @pytest.mark.faults

@@ -11,9 +11,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,12 +24,13 @@ from staging import ledger
 from staging.embedded import EmbeddedServer
 from staging.engine import engine, transaction
 from tests.fixtures.mainjob import Json, MainJob, Mark, Snapshot, copy_of, snapshot_of
+from tests.fixtures.patience import until
 from tests.fixtures.prefect import pages
 from tests.fixtures.served import Served
 
 from .conftest import end_state, plant_work
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 TOP = Path(__file__).resolve().parents[2]
 HANGS_SECONDS = 60
@@ -167,13 +167,6 @@ def syncing(job: MainJob, name: str) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait(20)
-
-
-def until(seconds: float, what: str, look: Callable[[], object]) -> None:
-    deadline = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from tests.fixtures.mainjob import Snapshot, copy_of
 from tests.fixtures.prefect import pages
 from tests.fixtures.served import Json, Served, without
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 TOP = Path(__file__).resolve().parents[2]
 POOL = "team"

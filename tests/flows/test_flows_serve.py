@@ -24,7 +24,7 @@ from tests.fixtures.mainjob import Snapshot, copy_of
 from tests.fixtures.prefect import pages
 from tests.fixtures.served import Json, Served, without
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 EVERY_MINUTE = "product-prices"
 """The integration whose schedule is let fire; the others rest, so that each run here was asked for by a test. One turn

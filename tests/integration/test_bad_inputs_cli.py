@@ -168,7 +168,7 @@ def test_86_ctrl_c_is_130_and_leaves_no_lease(desk: DeskBench, concord: Concord)
     while not began and time.monotonic() < until and running.poll() is None:
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=180)
     assert running.returncode == exits.INTERRUPTED, err
     assert "Traceback" not in err
     assert "the next run goes on from there" in err
@@ -186,14 +186,14 @@ def test_87_a_full_disk_is_an_error_and_leaves_no_half_file(desk: DeskBench, let
 
     book = tmp_path / "meeting.xlsx"
     running = process("queues", "export", str(book), preexec_fn=small_disk)
-    _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=180)
     assert running.returncode == exits.OUTPUT, err
     assert "could not be written" in err
     assert [p.name for p in tmp_path.iterdir() if "landscape" not in p.name] == []
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [sys.executable, "-m", "apps.cli", "dead-letters", "list", "--json"],
-            cwd=TOP, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+            cwd=TOP, stdout=full, stderr=subprocess.PIPE, text=True, timeout=180, check=False,
         )  # fmt: skip
     assert ended.returncode == exits.OUTPUT
     assert "Traceback" not in ended.stderr
@@ -206,7 +206,7 @@ def test_87_a_reader_that_goes_away_is_no_traceback(desk: DeskBench, letter: int
     assert running.stderr is not None
     with running.stderr:
         err = running.stderr.read()
-    assert running.wait(timeout=60) == exits.OUTPUT
+    assert running.wait(timeout=180) == exits.OUTPUT
     assert "Traceback" not in err
 
 

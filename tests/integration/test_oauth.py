@@ -157,7 +157,7 @@ def test_processes_that_need_a_new_token_at_once_make_one_renewal(job: MainJob, 
     job.fault("accounting", kind="delay", seconds=1.0, path=TOKEN_PATH)
     go.touch()
     for worker in workers:
-        _, said = worker.communicate(timeout=60)
+        _, said = worker.communicate(timeout=180)
         assert worker.returncode == 0, said
     assert renewals(job) == [200]
 
@@ -338,7 +338,7 @@ def concord(job: MainJob, *arguments: str, **more: str) -> Iterator[subprocess.P
 
 def listed(job: MainJob) -> dict[str, Any]:
     with concord(job, "systems", "list", "--json") as process:
-        out, said = process.communicate(timeout=60)
+        out, said = process.communicate(timeout=180)
     assert process.returncode == 0, said
     return {s["system"]: s["token"] for s in json.loads(out)}
 
@@ -351,7 +351,7 @@ def test_a_person_lets_concord_in_from_the_command_line(declared: MainJob) -> No
         port = urlsplit(back).port
         for attempt in (f"http://localhost:{port}/authorized?code=forged&state=guess", back):
             _visited(attempt)
-        out, said = process.communicate(timeout=60)
+        out, said = process.communicate(timeout=180)
     assert process.returncode == 0, said
     assert "answers and lets us in" in out
     code = dict(parse_qsl(urlsplit(back).query))["code"]
@@ -381,7 +381,7 @@ def test_where_the_browser_is_elsewhere_the_answer_is_pasted(declared: MainJob, 
         assert process.stdout is not None
         back = say_yes(process.stdout.readline().strip())
         answer = back if is_whole else dict(parse_qsl(urlsplit(back).query))["code"]
-        out, said = process.communicate(f"{answer}\n", timeout=60)
+        out, said = process.communicate(f"{answer}\n", timeout=180)
     assert process.returncode == 0, said
     assert answer not in out + said
 
@@ -397,17 +397,17 @@ def test_where_the_browser_is_elsewhere_the_answer_is_pasted(declared: MainJob, 
 )
 def test_an_answer_that_does_not_help(declared: MainJob, answer: str, code: int, said: str) -> None:
     with concord(declared, "systems", "authorize", "accounting", "--paste") as process:
-        _, shown = process.communicate(f"{answer}\n", timeout=60)
+        _, shown = process.communicate(f"{answer}\n", timeout=180)
     assert (process.returncode, said in shown) == (code, True), shown
     assert declared.rows("select * from ops.token") == []
 
 
 def test_what_needs_no_yes_is_refused(declared: MainJob) -> None:
     with concord(declared, "systems", "authorize", "crm") as process:
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=180)
     assert (process.returncode, "does not declare oauth2" in said) == (2, True), said
     with concord(declared, "systems", "check", "accounting", "--json") as process:
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=180)
     assert process.returncode == 5
     [answer] = json.loads(out)
     assert (
@@ -450,7 +450,7 @@ def test_tokens_are_sealed_with_a_declared_key(database: TestDatabase, monkeypat
 def test_a_key_that_cannot_seal_is_refused_before_anything_is_asked(job: MainJob) -> None:
     door(job, "/expire")
     with concord(job, "systems", "check", "accounting", **{KEY_VARIABLE: "hunter2-canary"}) as process:
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=180)
     assert (process.returncode, "expected a key of 32 bytes" in said) == (4, True), said
     assert "canary" not in said
     assert renewals(job) == []
