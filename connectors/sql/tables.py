@@ -22,10 +22,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import sqlglot
 from sqlalchemy import CHAR, Connection, FromClause, MetaData, Table, column, event, inspect, text, types
 from sqlalchemy.sql import ColumnElement, quoted_name
-from sqlglot import expressions as sql
 
 from canonical.landscape import Stream
 from connectors.protocol import Misdeclared
@@ -181,12 +179,14 @@ def _loosen(_inspector: Any, _table: Any, info: Any) -> None:
 
 def _selected(options: Mapping[str, Any], where: str) -> FromClause:
     """A declared SELECT as a subquery. Its columns are read from its own text, so that no query is needed for them."""
+    import sqlglot  # 33 MiB: for who declares a SELECT
+
     statement = str(options["select"])
     try:
         parsed = sqlglot.parse(statement)
     except sqlglot.errors.SqlglotError:
         raise Misdeclared("`select`: expected one SELECT statement", where=where) from None
-    if len(parsed) != 1 or not isinstance(parsed[0], sql.Query):
+    if len(parsed) != 1 or not isinstance(parsed[0], sqlglot.exp.Query):
         raise Misdeclared("`select`: expected one SELECT statement", where=where)
     names = parsed[0].named_selects
     if not names or "*" in names or "" in names:
