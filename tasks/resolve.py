@@ -61,12 +61,8 @@ def resolve(
     while True:
         with world.transaction() as conn:
             locks.gate(conn, f"resolve:{entity.name}")
-            rows = staged.dirty(conn, entity, world.ranks(entity), CHUNK if only is None else EVERYTHING, rest)
-            if only is not None:
-                rows = rows.join(only, on=["system", "stream", "source_id"], how="semi", maintain_order="left")
-            if rows.is_empty():
+            if not _resolve_chunk(conn, world, entity, only, rest, done, sync_id=sync_id, integrations=integrations):
                 break
-            _resolve_chunk(conn, world, entity, rows, done, sync_id=sync_id, integrations=integrations)
             crash_point("resolve.chunk")
         crash_point("resolve.committed")
     if entity.references or any(entity.line_references.values()):
@@ -88,30 +84,53 @@ def _resolve_chunk(
     conn: Connection,
     world: World,
     entity: Entity,
-    rows: pl.DataFrame,
+    only: pl.DataFrame | None,
+    rest: str,
     done: Resolved,
     *,
     sync_id: int | None,
     integrations: tuple[str, ...],
-) -> None:
+) -> bool:
+    """Links, golden records, plans and states of the next chunk; whether there was one. Its frames of whole records,
+    100 MiB each for 100,000, are let go before writes are planned, which takes as much again."""
+    rows = staged.dirty(conn, entity, world.ranks(entity), CHUNK if only is None else EVERYTHING, rest)
+    if only is not None:
+        rows = rows.join(only, on=["system", "stream", "source_id"], how="semi", maintain_order="left")
+    if rows.is_empty():
+        return False
     done.records += rows.height
+    rows, asked = _placed(conn, world, entity, rows, done)
+    settled = rows.select("system", "stream", "source_id", "batch_id", "key", "deleted", "canonical_id")
+    now, unresolved = _survive(conn, world, entity, rows, done, sync_id=sync_id)
+    del rows
+    if now is not None:
+        for name, count in plan_chunk(conn, world, entity, now, integrations, sync_id=sync_id).items():
+            done.planned[name] = done.planned.get(name, 0) + count
+    queues.withdraw_reviews(conn, entity.name, settled.filter("deleted"))
+    keyed = settled.select("system", "stream", "source_id", "batch_id", "key").with_columns(
+        state=pl.when(pl.col("key").is_in(list(asked))).then(pl.lit("review")).otherwise(pl.lit("resolved")),
+        unresolved=pl.col("key").is_in(unresolved),
+    )
+    staged.settle(conn, entity, keyed)
+    is_elsewhere = pl.col("system") != entity.record
+    gone = settled.filter(pl.col("deleted") & (pl.col("canonical_id").is_not_null()) & is_elsewhere)
+    _report_deleted(conn, world, entity, gone)
+    return True
+
+
+def _placed(
+    conn: Connection, world: World, entity: Entity, rows: pl.DataFrame, done: Resolved
+) -> tuple[pl.DataFrame, set[str]]:
+    """The rows, each with the golden record that it belongs to if that is known; and keys that wait for a person."""
     new = rows.filter(pl.col("canonical_id").is_null() & ~pl.col("deleted"))
     matched = _match(conn, world, entity, new, done) if new.height else _NOTHING
     asked = set(matched.filter(pl.col("action") == "ask")["key"].to_list()) if matched.height else set()
     links = matched.filter(pl.col("canonical_id").is_not_null()).select("key", "canonical_id", "is_primary")
     rows = rows.with_columns(_key()).join(links, on="key", how="left", suffix="_new", maintain_order="left")
-    rows = rows.with_columns(
+    placed = rows.with_columns(
         pl.coalesce(name, f"{name}_new").alias(name) for name in ("canonical_id", "is_primary")
     ).drop("canonical_id_new", "is_primary_new")
-    unresolved = _survive(conn, world, entity, rows, done, sync_id=sync_id, integrations=integrations)
-    queues.withdraw_reviews(conn, entity.name, rows.filter("deleted"))
-    keyed = rows.select("system", "stream", "source_id", "batch_id", "key").with_columns(
-        state=pl.when(pl.col("key").is_in(list(asked))).then(pl.lit("review")).otherwise(pl.lit("resolved")),
-        unresolved=pl.col("key").is_in(unresolved),
-    )
-    staged.settle(conn, entity, keyed)
-    gone = rows.filter(pl.col("deleted") & (pl.col("canonical_id").is_not_null()) & (pl.col("system") != entity.record))
-    _report_deleted(conn, world, entity, gone)
+    return placed, asked
 
 
 _NOTHING = pl.DataFrame(
@@ -217,13 +236,12 @@ def _survive(
     done: Resolved,
     *,
     sync_id: int | None,
-    integrations: tuple[str, ...],
-) -> list[str]:
-    """Writes the new golden versions of what `rows` are linked to and plans their targets; gives keys with unresolved
-    references."""
+) -> tuple[Golden | None, list[str]]:
+    """Writes the new golden versions of what `rows` are linked to; gives what their targets may have to hear of, and
+    keys with unresolved references."""
     touched = rows.select("canonical_id").drop_nulls().unique()
     if touched.is_empty():
-        return []
+        return None, []
     current = golden.read(conn, entity, touched)
     # of a golden record that is made here, all that is linked to it stands in `rows`, and nothing was ever planned
     known = current.select(pl.col("id").alias("canonical_id"))
@@ -239,15 +257,13 @@ def _survive(
     # nothing can point to a golden record before it is there
     note_dependents(conn, world, entity, changed.join(known, left_on="id", right_on="canonical_id", how="semi"))
     now = pl.concat([records, current.select(records.columns).join(records, on="id", how="anti")])
-    chunk = Golden(
+    to_plan = Golden(
         now,
         is_known=now["id"].is_in(known["canonical_id"].implode()),
         links=linked.select(pl.col("canonical_id").alias("id"), "system", "stream"),
         changed=changed,
     )
-    for name, count in plan_chunk(conn, world, entity, chunk, integrations, sync_id=sync_id).items():
-        done.planned[name] = done.planned.get(name, 0) + count
-    return unresolved
+    return to_plan, unresolved
 
 
 def _linked(conn: Connection, entity: Entity, rows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
