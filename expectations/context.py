@@ -51,17 +51,17 @@ def opened(url: str, docs_dir: Path | None) -> Iterator[tuple[EphemeralDataConte
     """
     gx = context(docs_dir)
     try:
-        source = gx.data_sources.add_postgres(_source(url))
+        source = gx.data_sources.add_or_update_postgres(_source(url))
         # GX probes assets over one engine and validates over another; a temporary table is seen by one session only.
         source.get_engine().dispose()
         source._engine = source.get_execution_engine().engine
+        session = _session(source._engine)
     except Exception as error:  # GX wraps what the driver says in several classes of its own
         raise GateCutOff(f"the database cannot be reached for validation: {type(error).__name__}") from error
-    session = _session(source._engine)
     try:
         yield gx, source
     except Exception as error:  # what a lost session makes of a check depends on where in GX it was lost
-        if _session(source._engine) != session:
+        if not _is_still(session, source._engine):
             raise GateCutOff(f"the database went away in the middle of a validation: {type(error).__name__}") from error
         raise
     finally:
@@ -70,12 +70,16 @@ def opened(url: str, docs_dir: Path | None) -> Iterator[tuple[EphemeralDataConte
 
 
 def _session(engine: sa.Engine) -> object:
-    """What tells one session from another; nothing where none comes about."""
+    """What tells one session from another."""
+    with engine.connect() as connection:
+        return tuple(connection.execute(sa.text("SELECT pg_backend_pid(), pg_postmaster_start_time()")).one())
+
+
+def _is_still(session: object, engine: sa.Engine) -> bool:
     try:
-        with engine.connect() as connection:
-            return tuple(connection.execute(sa.text("SELECT pg_backend_pid(), pg_postmaster_start_time()")).one())
+        return _session(engine) == session
     except sa.exc.DBAPIError:
-        return None
+        return False
 
 
 def build_page(gx: EphemeralDataContext, result: ExpectationSuiteValidationResult, about: Mapping[str, object]) -> Path:

@@ -11,11 +11,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from apps.proving import evidence, work
+from apps.proving import evidence, verdict, work
 from apps.proving.cells import Base, judged, run, start
 from apps.proving.ground import Copy
 from apps.proving.nursery import Child
-from apps.proving.verdict import DATABASE_RECOVERY_SECONDS, Cell
+from apps.proving.verdict import Cell
 from apps.proving.work import Deed
 
 WORKERS = 2
@@ -67,7 +67,7 @@ def database(base: Base, restarts: int, seed: int = 11) -> Cell:
                 cell = replace(cell, hurt=cell.hurt + 1)
                 took = _until_synced(watch)
                 slowest = max(slowest, took)
-                if took > DATABASE_RECOVERY_SECONDS:
+                if took > verdict.DATABASE_RECOVERY_SECONDS:
                     cell = replace(cell, said=(*cell.said, f"no sync came to an end within {took:.0f} s"))
         finally:
             watch.close()
@@ -91,7 +91,7 @@ def _work(watch: _Watch, seconds: float, to_do: list[Deed], done: list[Deed]) ->
 def _until_synced(watch: _Watch) -> float:
     """Seconds until a sync that began after now has come to a good end; a little beyond the limit if none does."""
     at, began = time.time(), time.monotonic()
-    while not watch.synced_since(at) and time.monotonic() - began <= DATABASE_RECOVERY_SECONDS:
+    while not watch.synced_since(at) and time.monotonic() - began <= verdict.DATABASE_RECOVERY_SECONDS:
         watch.keep()
         time.sleep(RESTART_SECONDS)
     return time.monotonic() - began

@@ -10,15 +10,18 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import psycopg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from canonical.checks import Check, checks_for, judge, judge_volume, volume_check
 from canonical.declarations.rules import EntityRules, SqlRule
 from canonical.landscape import Limit
 from canonical.model import Entity, Field, FieldType, MatchRules, Model
-from expectations import run
+from expectations import context, run
 from expectations.errors import CheckBroken, GateCutOff, GateDisagrees
 from expectations.run import Verdict, run_batch
 from expectations.split import checked_sql, count_failing, failing_rows_sql
@@ -441,6 +444,18 @@ def test_a_session_that_ends_in_the_middle_is_told_from_a_check_that_cannot_run(
     monkeypatch.setattr(run, before, cut_off)
     with pytest.raises(GateCutOff, match="went away in the middle"):
         validate()
+    assert validate().failing_rows == 1
+
+
+def test_a_session_that_ends_before_anything_is_asked_is_no_verdict(
+    store: Any, validate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store([row(1), row(2, status="lost")])
+    lost = exc.OperationalError("select", {}, psycopg.OperationalError("the connection is lost"))
+    with monkeypatch.context() as patched:
+        patched.setattr(context, "_session", Mock(side_effect=lost))
+        with pytest.raises(GateCutOff, match="cannot be reached"):
+            validate()
     assert validate().failing_rows == 1
 
 
