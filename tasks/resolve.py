@@ -22,7 +22,9 @@ from tasks.plan import Golden, plan_chunk
 from tasks.release import WAIT_HOURS
 from tasks.world import World
 
-CHUNK = 100_000
+FIRST_CHUNK, FEW, CHUNK = 5_000, 10_000, 100_000
+"""Records that are worked out at once. The few of a reload take less memory in small chunks, in which a load takes up
+to half as long again (docs/reference/performance.md)."""
 EVERYTHING = 2**31
 
 
@@ -58,13 +60,18 @@ def resolve(
         _link_own(conn, world, entity)
         # after a restore: what was made in a target since the backup is no new record (tasks.relearn)
         rest = restored.unlinked_rest(entity.name, restored.waiting(conn))
+    size = FIRST_CHUNK if only is None else EVERYTHING
     while True:
         with world.transaction() as conn:
             locks.gate(conn, f"resolve:{entity.name}")
-            if not _resolve_chunk(conn, world, entity, only, rest, done, sync_id=sync_id, integrations=integrations):
+            if not _resolve_chunk(
+                conn, world, entity, size, only, rest, done, sync_id=sync_id, integrations=integrations
+            ):
                 break
             crash_point("resolve.chunk")
         crash_point("resolve.committed")
+        if only is None and done.records >= FEW:
+            size = CHUNK
     if entity.references or any(entity.line_references.values()):
         uniques = {e.name: e.match.unique for e in world.landscape.model.entities}
         with world.transaction() as conn:
@@ -84,6 +91,7 @@ def _resolve_chunk(
     conn: Connection,
     world: World,
     entity: Entity,
+    size: int,
     only: pl.DataFrame | None,
     rest: str,
     done: Resolved,
@@ -91,9 +99,9 @@ def _resolve_chunk(
     sync_id: int | None,
     integrations: tuple[str, ...],
 ) -> bool:
-    """Links, golden records, plans and states of the next chunk; whether there was one. Its frames of whole records,
-    100 MiB each for 100,000, are let go before writes are planned, which takes as much again."""
-    rows = staged.dirty(conn, entity, world.ranks(entity), CHUNK if only is None else EVERYTHING, rest)
+    """Links, golden records, plans and states of the next `size` records; whether there were any. The frames of whole
+    records, 1 KiB a record in each, are let go before writes are planned, which takes as much again."""
+    rows = staged.dirty(conn, entity, world.ranks(entity), size, rest)
     if only is not None:
         rows = rows.join(only, on=["system", "stream", "source_id"], how="semi", maintain_order="left")
     if rows.is_empty():

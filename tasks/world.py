@@ -31,8 +31,8 @@ from staging.identity_checks import identity_checks
 from staging.rates import Rates
 from staging.reference_checks import reference_checks
 from staging.tokens import Tokens
+from tasks import arenas, messengers
 from tasks import landscape as reading
-from tasks import messengers
 
 if TYPE_CHECKING:
     from tasks.gather import Way
@@ -44,6 +44,7 @@ class World:
     """A landscape at work. Programs are compiled when first asked for; connectors are opened once and shared."""
 
     def __init__(self, landscape: Landscape, folder: Path, engine: Engine | None = None) -> None:
+        arenas.share_one()
         self.landscape = landscape
         self.folder = folder
         self.engine = engine if engine is not None else app_engine("app")

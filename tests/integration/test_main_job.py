@@ -6,15 +6,18 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from staging import holds, ledger
+from staging.embedded import EmbeddedServer
 from staging.engine import engine, transaction
+from tasks import resolve
 from tasks import sync as syncs
-from tests.fixtures.mainjob import Json, MainJob, Snapshot
+from tests.fixtures.mainjob import Json, MainJob, Snapshot, copy_of
 
 EVERYWHERE = {("crm", "companies"), ("accounting", "contacts"), ("legacy", "clients")}
 
@@ -89,6 +92,20 @@ def test_a_first_sync_brings_every_system_into_agreement(first_sync: Snapshot, s
     open_writes = shared_job.rows("select distinct state from ops.outbox where state not in ('delivered', 'held')")
     assert open_writes == []
     in_agreement(shared_job)
+
+
+@pytest.mark.slow
+def test_chunks_of_any_size_come_to_agreement(
+    embedded_server: EmbeddedServer, unsynced: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records that belong together are worked out in different chunks; what one planned another takes back."""
+    for name, size in (("FIRST_CHUNK", 7), ("FEW", 14), ("CHUNK", 20)):
+        monkeypatch.setattr(resolve, name, size)
+    with copy_of(embedded_server, unsynced, tmp_path / "job") as job:
+        done = job.sync()
+        assert (done.trouble, done.rejected) == ([], 0)
+        in_agreement(job)
+        quiet(job)
 
 
 def test_a_second_sync_writes_nothing(main_job: MainJob) -> None:
