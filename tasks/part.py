@@ -192,13 +192,13 @@ class Part:
                 raise DatabaseUnavailable(str(error)) from error
 
         self.found = units.persist(self.world.engine, f"judge batch {self.batch}", asked)
-        self._hold_to(self.found.total)
+        self._must_be_whole(self.found.total)
         self.verdict = judge(
             self.found.results, self.found.total, self.world.tolerance(self.entity), self.found.failing_rows
         )
         return self.verdict
 
-    def _hold_to(self, candidates: int) -> None:
+    def _must_be_whole(self, candidates: int) -> None:
         """A server that stops as if without power empties what it does not log, candidates among it, while we may not
         have noticed. Their batch is no empty one: whoever does the step makes it again."""
         if candidates < self.rows.height:
@@ -223,7 +223,7 @@ class Part:
 
     def merge(self, conn: Any, gone: list[str], done: Staged) -> set[str]:
         """Splits, merges and closes the batch; gives the source ids that are quarantined."""
-        self._hold_to(staged.count_candidates(conn, self.entity, self.batch))
+        self._must_be_whole(staged.count_candidates(conn, self.entity, self.batch))
         table, owner = staged.candidate_table(self.entity), self.world.owner_of(self.entity)
         quarantined = len(self.refused)
         for result in self.verdict.failing:

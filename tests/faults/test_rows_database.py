@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psycopg
@@ -131,27 +132,34 @@ def test_row_11_an_answer_that_comes_while_the_database_is_away_is_kept(
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("moment", ["_run_suite", "run_batch", "merged"])
+@pytest.mark.parametrize(
+    ("room", "before", "is_away"),
+    [(gate, "_run_suite", True), (part, "run_batch", False), (stage, "_rewrites_too_much", False)],
+    ids=["while it judges, and stays away", "before it judges", "between judging and merging"],
+)
 def test_row_11_the_database_stops_at_the_gate(
-    bench: Bench, embedded_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, moment: str
+    bench: Bench,
+    embedded_server: EmbeddedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    room: ModuleType,
+    before: str,
+    is_away: bool,
 ) -> None:
     """Great Expectations has connections of its own, and a stop empties the tables of candidates, which are not logged,
     also between two transactions, when nobody notices. None of it is a verdict: the batch is made and judged again."""
-    room = {"_run_suite": gate, "run_batch": part, "merged": stage}[moment]
-    name = "_rewrites_too_much" if moment == "merged" else moment
-    go_on, stops = getattr(room, name), []
+    go_on, stops = getattr(room, before), []
 
     def stopped(*given: Any, **more: Any) -> Any:
         if not stops:
             stops.append(1)
             embedded_server.stop(mode="immediate")
-            if moment == "_run_suite":
+            if is_away:
                 threading.Timer(4.0, embedded_server.start).start()
             else:
                 embedded_server.start()
         return go_on(*given, **more)
 
-    monkeypatch.setattr(room, name, stopped)
+    monkeypatch.setattr(room, before, stopped)
     assert bench.sync().trouble == []
     with bench.world.transaction() as conn:
         batches = conn.execute(sa.text("select state, passed from ops.batch where system = 'shop' order by id")).all()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 
 import pytest
 
 SAYS = """
-import ctypes, re, threading
+import ctypes, threading
 from tasks import arenas
 print(arenas.share_one())
 libc = ctypes.CDLL(None)
@@ -26,7 +27,7 @@ libc.malloc_stats()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's own")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own")
 @pytest.mark.parametrize(("environment", "said", "arenas"), [({}, "True", 1), ({"MALLOC_ARENA_MAX": "3"}, "False", 3)])
 def test_threads_share_an_arena_unless_the_environment_says_otherwise(
     environment: dict[str, str], said: str, arenas: int
